@@ -1,0 +1,1 @@
+//! Diffusion head, schedule and sampler.

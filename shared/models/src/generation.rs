@@ -1,0 +1,1 @@
+//! The generation loop as a state machine.

@@ -1,0 +1,1 @@
+//! Masked autoregressive encoder and decoder.

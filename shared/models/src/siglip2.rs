@@ -1,0 +1,1 @@
+//! SigLIP2 vision tower.
