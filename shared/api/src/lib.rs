@@ -1,0 +1,7 @@
+//! The gRPC contract in Rust: generated messages and stubs, the framing of tensors as bytes, and the one mapping
+//! between our errors and gRPC statuses.
+//!
+//! Every process speaks through this crate, the gateway and clients included, so it knows neither tensors of any
+//! library nor how a server is run.
+
+pub mod pb;
