@@ -1,0 +1,301 @@
+//! The command line, as `--help` teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Draw, edit and ask with UniPic, one autoregressive model for image understanding, generation and editing.
+///
+/// With --server, requests go to a running gateway or node. Without it, the model is loaded into this process.
+#[derive(Debug, Parser)]
+#[command(name = "unipic", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print events as JSON lines on standard output instead of text and a progress bar.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Draw images from a prompt.
+    Generate(Generate),
+    /// Change an image as an instruction says.
+    Edit(Edit),
+    /// Describe an image, or answer a question about it.
+    Describe(Describe),
+    /// Serve all four parts from this process: gRPC on one port.
+    Serve(Serve),
+    /// Convert, inspect and make checkpoints.
+    #[command(subcommand)]
+    Model(Model),
+}
+
+/// Which model answers.
+#[derive(Args, Debug)]
+pub(crate) struct Target {
+    /// A running server, such as http://localhost:50051 or unix:/run/unipic.sock.
+    #[arg(long, env = "UNIPIC_SERVER", conflicts_with_all = ["model", "device", "dtype", "linear"])]
+    pub(crate) server: Option<String>,
+    /// How to load a model when there is no server.
+    #[command(flatten)]
+    pub(crate) local: Local,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+/// How to load a model into this process.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Local {
+    /// Checkpoint folder: as released, or converted. Without it, a small model with random weights is made: it shows that
+    /// everything runs, and draws noise.
+    #[arg(long, env = "UNIPIC_MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+    /// Element type of weights and activations [default: f32 on cpu, bf16 on cuda].
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// How the weights of linear layers are held.
+    #[arg(long, value_enum, default_value_t = LinearWeights::Dense)]
+    pub(crate) linear: LinearWeights,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU; needs a build with the `cuda` feature.
+    Cuda,
+}
+
+/// Element type of weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+/// How the weights of linear layers are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinearWeights {
+    /// In the element type.
+    Dense,
+    /// In 8 bits with a scale per 32: a third of the memory of f32, about twice as fast on a CPU, slightly other numbers.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+/// Draw images from a prompt.
+#[derive(Args, Debug)]
+pub(crate) struct Generate {
+    /// What to draw.
+    pub(crate) prompt: String,
+    /// How to sample and where to write.
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Which model answers.
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// Change an image as an instruction says.
+#[derive(Args, Debug)]
+pub(crate) struct Edit {
+    /// The image to change; `-` reads standard input. It is cropped to the output's aspect, around its centre.
+    pub(crate) image: PathBuf,
+    /// What to change.
+    pub(crate) instruction: String,
+    /// How to sample and where to write.
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Which model answers.
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// How to sample and where to write.
+#[derive(Args, Debug)]
+pub(crate) struct Sampling {
+    /// Where to write; with --n above 1, `-0`, `-1`, … is put before the extension. The extension picks the format: png,
+    /// jpg or webp.
+    #[arg(short, long, default_value = "unipic.png", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Seed; the same request with the same seed makes the same image. Drawn at random when left out, and printed.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Size in pixels, multiples of 16 [default: the model's].
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    pub(crate) size: Option<(u32, u32)>,
+    /// How many images.
+    #[arg(long)]
+    pub(crate) n: Option<u32>,
+    /// Iterations of the loop: more is better and slower.
+    #[arg(long)]
+    pub(crate) iterations: Option<u32>,
+    /// Sampling steps of the diffusion head in each iteration.
+    #[arg(long)]
+    pub(crate) head_steps: Option<u32>,
+    /// Guidance scale; 1 turns guidance off and halves the work.
+    #[arg(long, value_name = "SCALE")]
+    pub(crate) guidance: Option<f32>,
+    /// How guidance grows over the iterations.
+    #[arg(long, value_enum)]
+    pub(crate) guidance_schedule: Option<Schedule>,
+    /// Factor on the sampler's noise.
+    #[arg(long)]
+    pub(crate) temperature: Option<f32>,
+    /// What to keep away from.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) negative: String,
+    /// Write a preview to the output file every so many iterations.
+    #[arg(long, value_name = "K")]
+    pub(crate) preview_every: Option<u32>,
+}
+
+/// How guidance grows.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Schedule {
+    /// The same in every iteration.
+    Constant,
+    /// From 1, with the places already revealed.
+    Linear,
+}
+
+/// Describe an image, or answer a question about it.
+#[derive(Args, Debug)]
+pub(crate) struct Describe {
+    /// The image; `-` reads standard input.
+    pub(crate) image: PathBuf,
+    /// The question.
+    #[arg(default_value = "Describe the image in detail.")]
+    pub(crate) question: String,
+    /// At most this many tokens.
+    #[arg(long)]
+    pub(crate) max_tokens: Option<u32>,
+    /// 0 picks the likeliest token.
+    #[arg(long)]
+    pub(crate) temperature: Option<f32>,
+    /// Draw from the smallest set of tokens whose probability reaches this.
+    #[arg(long)]
+    pub(crate) top_p: Option<f32>,
+    /// Seed of the draws.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Which encoder shows the image to the model [default: siglip2 where the checkpoint has it].
+    #[arg(long, value_enum)]
+    pub(crate) encoder: Option<Encoder>,
+    /// Which model answers.
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// Which encoder shows images to the language model.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Encoder {
+    /// The paper's.
+    Siglip2,
+    /// The released script's.
+    Mar,
+}
+
+/// Serve all four parts from this process.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Where to listen: host:port or unix:/path. On anything but loopback, put a proxy with TLS and authentication before it.
+    #[arg(long, default_value = "127.0.0.1:50051")]
+    pub(crate) listen: String,
+    /// How to load the model.
+    #[command(flatten)]
+    pub(crate) local: Local,
+    /// Configuration file (TOML); flags and UNIPIC_NODE_* variables go before it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Convert, inspect and make checkpoints.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Turn a released folder (pickles) into safetensors, executing nothing that is in it.
+    Convert {
+        /// The released folder.
+        source: PathBuf,
+        /// The folder to make.
+        destination: PathBuf,
+    },
+    /// Show parts, sizes and dtypes, and how much memory an image size needs, from headers alone.
+    Inspect {
+        /// The checkpoint folder.
+        model: PathBuf,
+        /// Image size to plan for.
+        #[arg(long, value_name = "WxH", value_parser = parse_size, default_value = "1024x1024")]
+        size: (u32, u32),
+        /// Where it would compute.
+        #[arg(long, value_enum, default_value_t = Device::Cpu)]
+        device: Device,
+        /// Element type [default: f32 on cpu, bf16 on cuda].
+        #[arg(long, value_enum)]
+        dtype: Option<Dtype>,
+        /// How the weights of linear layers would be held.
+        #[arg(long, value_enum, default_value_t = LinearWeights::Dense)]
+        linear: LinearWeights,
+    },
+    /// Make a checkpoint with random weights, to measure with.
+    Random {
+        /// The folder to make.
+        destination: PathBuf,
+        /// Sizes.
+        #[arg(long, value_enum, default_value_t = Preset::Tiny)]
+        preset: Preset,
+        /// Element type of the files.
+        #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
+        dtype: Dtype,
+        /// Seed of the weights.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// Sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// The published model: 3 billion parameters in all, 6 GB in bf16.
+    #[value(name = "unipic-1.5b")]
+    Unipic1_5b,
+    /// A few million parameters.
+    Tiny,
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let wrong = || format!("`{text}` is no size; write WIDTHxHEIGHT, such as 512x512");
+    let (width, height) = text.split_once(['x', 'X', '×']).ok_or_else(wrong)?;
+    Ok((width.parse().map_err(|_| wrong())?, height.parse().map_err(|_| wrong())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_width_by_height() {
+        assert_eq!(parse_size("640x480"), Ok((640, 480)));
+        for bad in ["", "640", "x", "-1x4", "4x4x4", "1e3x5"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a person or a program sees while a request runs.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use unipic_api::pb;
+
+/// Shows events: a bar on standard error for people, JSON lines on standard output for programs.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    json: bool,
+}
+
+impl Progress {
+    /// Nothing is drawn until the first event; the bar hides itself when standard error is no terminal.
+    pub(crate) fn new(json: bool) -> Self {
+        let bar = if json { ProgressBar::hidden() } else { ProgressBar::no_length() };
+        let template = "{spinner} {msg} {wide_bar} {pos}/{len}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { bar, json }
+    }
+
+    /// Says what is being waited for.
+    pub(crate) fn stage(&self, text: impl Into<String>) {
+        self.bar.set_message(text.into());
+        self.bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    }
+
+    /// Waiting for a place.
+    pub(crate) fn queued(&self, queued: &pb::Queued) {
+        self.stage(format!("queued behind {}", queued.position));
+        self.event("queued", json!({ "position": queued.position }));
+    }
+
+    /// The loop went on.
+    pub(crate) fn step(&self, progress: &pb::Progress) {
+        self.bar.set_length(u64::from(progress.iterations));
+        self.bar.set_position(u64::from(progress.iteration));
+        let left = match progress.remaining_ms {
+            ms if ms > 0.0 => format!(", {:.0} s left", (ms / 1000.0).ceil()),
+            _ => String::new(),
+        };
+        self.stage(format!("{} of {} places{left}", progress.known_tokens, progress.total_tokens));
+        self.event(
+            "progress",
+            json!({
+                "iteration": progress.iteration,
+                "iterations": progress.iterations,
+                "known_tokens": progress.known_tokens,
+                "total_tokens": progress.total_tokens,
+                "elapsed_ms": progress.elapsed_ms,
+                "remaining_ms": progress.remaining_ms,
+            }),
+        );
+    }
+
+    /// Prints a JSON line when JSON is asked for.
+    pub(crate) fn event(&self, name: &str, mut fields: Value) {
+        if self.json {
+            fields["event"] = name.into();
+            println!("{fields}");
+        }
+    }
+
+    /// Prints a line for people, above the bar.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.json {
+            self.bar.suspend(|| eprintln!("{text}"));
+        }
+    }
+
+    /// Whether events are printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,207 @@
+//! Starts the shipped binaries on free ports, waits until they serve, and stops them however a test ends.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+/// Longest a process may take to load the small model and warm up, on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// Longest a process may take to drain after SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The small parity model, in the converted layout.
+pub fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity/fixtures/tiny-a")
+}
+
+/// A binary of the workspace, built in the profile that this test was built in.
+///
+/// A test of one package is not given the binaries of another, so they are asked of cargo, which has them already after
+/// a build of the whole workspace.
+///
+/// # Errors
+/// When the build fails.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| build().map_err(|e| format!("{e:#}"))).clone().map_err(anyhow::Error::msg)?;
+    Ok(folder.join(name))
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("the test binary has no target folder")?.to_path_buf();
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    cargo.args(["build", "--quiet", "--locked", "--bins", "--manifest-path"]);
+    cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
+    for package in ["unipic", "unipic-gateway", "unipic-understanding", "unipic-synthesis", "unipic-decoder", "unipic-node"] {
+        cargo.args(["-p", package]);
+    }
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status()?.success(), "the binaries under test do not build");
+    Ok(folder)
+}
+
+/// A free TCP port of the loopback interface. Another process could take it before it is used; none does here.
+///
+/// # Errors
+/// When the machine has none left.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// A running process of ours; killed when dropped.
+pub struct Process {
+    child: Child,
+    name: String,
+    log: PathBuf,
+    /// Port it listens on.
+    pub port: u16,
+}
+
+impl Process {
+    /// Starts `binary` with a configuration file of `config` and `listen`, its log beside it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(binary: &Path, args: &[&str], config: &str, dir: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let stem = binary.file_name().and_then(|n| n.to_str()).context("a binary has a name")?;
+        let name = format!("{stem}-{port}");
+        let (file, log) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.log")));
+        std::fs::write(&file, format!("listen = \"127.0.0.1:{port}\"\n{config}"))?;
+        let output = std::fs::File::create(&log)?;
+        let child = Command::new(binary)
+            .args(args)
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        Ok(Self { child, name, log, port })
+    }
+
+    /// The address, as clients and configurations take it.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the standard health service answers SERVING.
+    ///
+    /// # Errors
+    /// When the process ends or the limit passes first; its log is part of the message.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < START_LIMIT {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status} before it served:\n{}", self.name, self.log());
+            }
+            if serving(&self.url()).await {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} did not serve within {START_LIMIT:?}:\n{}", self.name, self.log())
+    }
+
+    /// Sends SIGTERM and waits for a clean end.
+    ///
+    /// # Errors
+    /// When it does not end in time or ends with a failure.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status()?;
+        ensure!(sent.success(), "cannot signal {}", self.name);
+        let start = Instant::now();
+        while start.elapsed() < STOP_LIMIT {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "{} ended with {status}:\n{}", self.name, self.log());
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("{} still runs {STOP_LIMIT:?} after SIGTERM:\n{}", self.name, self.log())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A process that has ended already refuses both; nothing is left to do then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn serving(url: &str) -> bool {
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    let Ok(endpoint) = tonic::transport::Endpoint::new(url.to_owned()) else { return false };
+    let Ok(channel) = endpoint.connect_timeout(Duration::from_secs(1)).connect().await else { return false };
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+    answer.is_ok_and(|a| a.into_inner().status() == ServingStatus::Serving)
+}
+
+/// The four services as four processes, talking over gRPC.
+pub struct Split {
+    /// The public service.
+    pub gateway: Process,
+    /// SigLIP2.
+    pub understanding: Process,
+    /// VAE, MAR and head.
+    pub synthesis: Process,
+    /// The language model.
+    pub decoder: Process,
+}
+
+impl Split {
+    /// Starts all four on the small model; `telemetry` is added to every configuration.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub async fn start(dir: &Path, telemetry: &str) -> anyhow::Result<Self> {
+        let model = format!("model = {:?}\n", model());
+        let weights = format!("{model}{telemetry}");
+        let decoder = Process::start(&binary("unipic-decoder")?, &[], &weights, dir)?;
+        let understanding = Process::start(&binary("unipic-understanding")?, &[], &weights, dir)?;
+        let synthesis = format!("{model}decoder = [\"{}\"]\n{telemetry}", decoder.url());
+        let synthesis = Process::start(&binary("unipic-synthesis")?, &[], &synthesis, dir)?;
+        let backends = format!(
+            "understanding = [\"{}\"]\nsynthesis = [\"{}\"]\ndecoder = [\"{}\"]\n{telemetry}",
+            understanding.url(),
+            synthesis.url(),
+            decoder.url(),
+        );
+        let gateway = Process::start(&binary("unipic-gateway")?, &[], &backends, dir)?;
+        let mut split = Self { gateway, understanding, synthesis, decoder };
+        for process in [&mut split.decoder, &mut split.understanding, &mut split.synthesis, &mut split.gateway] {
+            process.ready().await?;
+        }
+        Ok(split)
+    }
+
+    /// Stops all four, callers first.
+    ///
+    /// # Errors
+    /// When one does not end cleanly.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for process in [self.gateway, self.synthesis, self.understanding, self.decoder] {
+            process.stop().await?;
+        }
+        Ok(())
+    }
+}

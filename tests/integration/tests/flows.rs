@@ -1,0 +1,111 @@
+//! The three flows from the command line, through four processes and through one, give the same bytes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, ensure};
+use integration::processes::{Process, Split, binary, model};
+
+/// Runs `unipic` and returns what it printed; a failure carries what it said.
+fn unipic(dir: &Path, args: &[&str]) -> anyhow::Result<String> {
+    let output = attempt(dir, args)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "unipic {args:?} ended with {}: {said}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn attempt(dir: &Path, args: &[&str]) -> anyhow::Result<Output> {
+    Command::new(binary("unipic")?).args(args).current_dir(dir).output().context("run unipic")
+}
+
+/// Draws two images, edits the first and asks about the result; returns the files' bytes and the answer.
+fn use_all_flows(dir: &Path, name: &str, target: &[&str]) -> anyhow::Result<(Vec<Vec<u8>>, String)> {
+    let sampling = ["--seed", "5", "--size", "64x64", "--iterations", "4", "--head-steps", "5"];
+    let drawn = format!("{name}.png");
+    let with = |args: &[&str]| -> Vec<String> {
+        args.iter().chain(target).map(|a| (*a).to_owned()).collect()
+    };
+    let call = |args: Vec<String>| unipic(dir, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    call(with(&[&["generate", "a red circle", "-o", &drawn, "--n", "2"][..], &sampling].concat()))?;
+    let (first, second) = (format!("{name}-0.png"), format!("{name}-1.png"));
+    let edited = format!("{name}-edited.png");
+    call(with(&[&["edit", &first, "make it blue", "-o", &edited][..], &sampling].concat()))?;
+    let answer = call(with(&["describe", &edited, "What is this?", "--max-tokens", "8"]))?;
+    let files = [first, second, edited].iter().map(|f| std::fs::read(dir.join(f))).collect::<Result<_, _>>()?;
+    Ok((files, answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_processes_one_process_and_no_server_give_the_same_bytes() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let split = Split::start(dir.path(), "").await?;
+    let url = split.gateway.url();
+    let remote = use_all_flows(dir.path(), "split", &["--server", &url])?;
+    split.stop().await?;
+
+    let config = format!("model = {:?}\n", model());
+    let mut node = Process::start(&binary("unipic-node")?, &[], &config, dir.path())?;
+    node.ready().await?;
+    let local = use_all_flows(dir.path(), "node", &["--server", &node.url()])?;
+    node.stop().await?;
+
+    let model = model();
+    let alone = use_all_flows(dir.path(), "alone", &["--model", model.to_str().context("a UTF-8 path")?])?;
+    assert_eq!(remote.1, local.1, "answers differ between four processes and one");
+    assert_eq!(remote.1, alone.1, "answers differ between a server and none");
+    assert!(remote.0 == local.0, "images differ between four processes and one");
+    assert!(remote.0 == alone.0, "images differ between a server and none");
+    assert!(remote.0[0] != remote.0[1], "both images of a request are the same");
+    Ok(())
+}
+
+#[test]
+fn an_image_is_the_same_alone_among_n_and_twice() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let model = model();
+    let model = model.to_str().context("a UTF-8 path")?;
+    let draw = |out: &str, n: &str| {
+        let sampling = ["--seed", "9", "--size", "64x48", "--iterations", "3", "--head-steps", "4"];
+        let args = ["generate", "two stars", "-o", out, "--n", n, "--model", model];
+        unipic(dir.path(), &[&args[..], &sampling].concat())
+    };
+    draw("once.png", "1")?;
+    draw("twice.png", "1")?;
+    draw("three.png", "3")?;
+    let pixels = |name: &str| -> anyhow::Result<Vec<u8>> { Ok(decode(&std::fs::read(dir.path().join(name))?)) };
+    assert!(std::fs::read(dir.path().join("once.png"))? == std::fs::read(dir.path().join("twice.png"))?);
+    assert!(pixels("once.png")? == pixels("three-0.png")?, "image 0 differs alone and among three");
+    Ok(())
+}
+
+/// The image data of a PNG, without its metadata: the bytes of its IDAT chunks.
+fn decode(png: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    let mut rest = &png[8..];
+    while rest.len() >= 12 {
+        let length = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+        if &rest[4..8] == b"IDAT" {
+            data.extend_from_slice(&rest[8..8 + length]);
+        }
+        rest = &rest[12 + length..];
+    }
+    data
+}
+
+#[test]
+fn a_mistake_is_told_with_its_field_and_a_failing_status() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let model = model();
+    let model = model.to_str().context("a UTF-8 path")?;
+    let output = attempt(dir.path(), &["generate", "a", "-o", "x.png", "--size", "65x64", "--iterations", "0", "--model", model])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("width") && said.contains("iterations"), "both mistakes are named: {said}");
+    assert!(!dir.path().join("x.png").exists());
+    std::fs::write(dir.path().join("broken.png"), b"\x89PNG\r\n\x1a\nnot really")?;
+    let output = attempt(dir.path(), &["describe", "broken.png", "--model", model])?;
+    assert!(!output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("panicked"));
+    let output = attempt(dir.path(), &["describe", "missing.png", "--model", model])?;
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing.png"));
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The Python client of the README, run as it is against the single-process node.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::ensure;
+use integration::processes::{Process, binary, model};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A Python with the packages of `python/requirements.txt`, made once in the target folder.
+fn python() -> anyhow::Result<PathBuf> {
+    let folder = std::env::current_exe()?.ancestors().nth(3).map(|t| t.join("python"));
+    let folder = folder.ok_or_else(|| anyhow::anyhow!("the test binary has no target folder"))?;
+    let python = folder.join("bin/python");
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/requirements.txt");
+    if !Command::new(&python).args(["-c", "import grpc, grpc_tools"]).status().is_ok_and(|s| s.success()) {
+        ensure!(Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?.success(), "python3 -m venv failed");
+        let install = Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements).status()?;
+        ensure!(install.success(), "cannot install the packages of tests/integration/python/requirements.txt");
+    }
+    Ok(python)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_client_draws_edits_and_asks() -> anyhow::Result<()> {
+    let python = python()?;
+    let dir = tempfile::tempdir()?;
+    let (stubs, proto) = (dir.path().join("stubs"), root().join("proto"));
+    std::fs::create_dir(&stubs)?;
+    let mut protoc = Command::new(&python);
+    protoc.args(["-m", "grpc_tools.protoc"]).arg(format!("--proto_path={}", proto.display()));
+    protoc.arg(format!("--python_out={}", stubs.display())).arg(format!("--grpc_python_out={}", stubs.display()));
+    for name in ["tensor", "decoder", "synthesis", "unipic"] {
+        protoc.arg(proto.join(format!("unipic/v1/{name}.proto")));
+    }
+    ensure!(protoc.status()?.success(), "the stubs do not generate");
+
+    let config = format!("model = {:?}\n", model());
+    let mut node = Process::start(&binary("unipic-node")?, &[], &config, dir.path())?;
+    node.ready().await?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/client.py");
+    let run = Command::new(&python)
+        .arg(script)
+        .arg(format!("127.0.0.1:{}", node.port))
+        .args([&stubs, &dir.path().to_path_buf()])
+        .output()?;
+    ensure!(run.status.success(), "{}\n{}", String::from_utf8_lossy(&run.stderr), node.log());
+    let said: serde_json::Value = serde_json::from_slice(&run.stdout)?;
+    assert_eq!(said["seed"], 7);
+    assert_eq!(said["same_text"], true);
+    assert_eq!(said["refused"], "INVALID_ARGUMENT");
+    for name in ["drawn.png", "edited.png"] {
+        assert!(std::fs::read(dir.path().join(name))?.starts_with(b"\x89PNG"), "{name} is no PNG");
+    }
+    node.stop().await
+}
