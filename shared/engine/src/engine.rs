@@ -1,0 +1,277 @@
+//! The thread, its workers and their turns.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tracing::{Span, info_span};
+
+use crate::lane::Lane;
+use crate::queue::{Batch, Pending, Queue};
+use crate::{Done, EngineError, JobError, Worker};
+
+/// How an engine is run.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Name of the thread, and of the engine in spans.
+    pub name: String,
+    /// Jobs that may wait for one worker.
+    pub queue_capacity: usize,
+    /// Tokens that a batch may hold; a single job may hold more.
+    pub max_batch_tokens: usize,
+}
+
+/// A handle on the thread that owns a device. The thread ends, and is joined, when the last [`Engine`] and the last
+/// [`Lane`] are dropped; that drop waits for the batch that is running.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// What the handles share.
+pub(crate) struct Inner {
+    config: EngineConfig,
+    board: Arc<Board>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the handles tell the thread.
+struct Board {
+    notes: Mutex<Notes>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Notes {
+    newcomers: Vec<Box<dyn Turn>>,
+    /// Something was queued since the thread last looked.
+    work: bool,
+    closed: bool,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread.
+    pub fn spawn(config: EngineConfig) -> io::Result<Self> {
+        let board = Arc::new(Board {
+            notes: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let seen = board.clone();
+        let thread = thread::Builder::new()
+            .name(config.name.clone())
+            .spawn(move || serve(&seen))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                board,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Moves a worker to the thread.
+    pub fn add_worker<W: Worker>(&self, worker: W) -> Lane<W::Job, W::Reply> {
+        let queue = Arc::new(Queue::new(self.inner.config.queue_capacity));
+        let seat = Seat {
+            worker,
+            queue: queue.clone(),
+            budget: self.inner.config.max_batch_tokens,
+            engine: self.inner.config.name.clone(),
+        };
+        let mut notes = self.inner.board.lock();
+        // Dropping the seat of a closed engine closes its queue, so its lane answers `Closed`.
+        if !notes.closed {
+            notes.newcomers.push(Box::new(seat));
+        }
+        drop(notes);
+        self.inner.board.changed.notify_one();
+        Lane {
+            queue,
+            engine: self.inner.clone(),
+        }
+    }
+
+    /// Stops the thread behind the batch that is running: jobs that wait, and all to come, are answered
+    /// [`EngineError::Closed`].
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub(crate) fn wake(&self) {
+        self.board.lock().work = true;
+        self.board.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.board.lock().closed = true;
+        self.board.changed.notify_one();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A job that held the last handle drops it on the thread itself, which cannot wait for its own end.
+        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's life: workers take turns, one batch each, until the board says stop.
+fn serve(board: &Board) {
+    let mut seats: Vec<Box<dyn Turn>> = Vec::new();
+    let mut next = 0;
+    loop {
+        let mut notes = board.lock();
+        seats.append(&mut notes.newcomers);
+        if notes.closed {
+            return;
+        }
+        notes.work = false;
+        drop(notes);
+        let n = seats.len();
+        match (next..next + n).map(|i| i % n).find(|&i| seats[i].take_turn()) {
+            Some(i) => next = i + 1,
+            None => wait(board),
+        }
+    }
+}
+
+fn wait(board: &Board) {
+    let mut notes = board.lock();
+    while !notes.work && !notes.closed && notes.newcomers.is_empty() {
+        notes = board.changed.wait(notes).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// A worker and its queue, whatever their types.
+trait Turn: Send {
+    /// Runs one batch; false when nothing waits.
+    fn take_turn(&mut self) -> bool;
+}
+
+struct Seat<W: Worker> {
+    worker: W,
+    queue: Arc<Queue<W::Job, W::Reply>>,
+    budget: usize,
+    engine: String,
+}
+
+impl<W: Worker> Drop for Seat<W> {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl<W: Worker> Turn for Seat<W> {
+    fn take_turn(&mut self) -> bool {
+        let worker = &self.worker;
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            self.queue
+                .take_batch(self.budget, |job| worker.tokens(job), |job| worker.kind(job))
+        }));
+        match taken {
+            Ok(None) => false,
+            Ok(Some(batch)) => {
+                self.run(batch);
+                true
+            }
+            // The scan lost what it held; those callers are answered `Closed` by their dropped channels.
+            Err(_) => true,
+        }
+    }
+}
+
+impl<W: Worker> Seat<W> {
+    fn run(&mut self, batch: Batch<W::Job, W::Reply>) {
+        let traced = batch
+            .jobs
+            .iter()
+            .find_map(|p| p.context.span.with_subscriber(|(_, dispatch)| dispatch.clone()));
+        match traced {
+            // The batch is recorded where its jobs are, whichever thread the subscriber was set on.
+            Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || {
+                let span = self.batch_span(&batch);
+                span.in_scope(|| self.compute(batch.jobs));
+            }),
+            None => self.compute(batch.jobs),
+        }
+    }
+
+    /// A span of its own trace, linked to the spans of the jobs.
+    fn batch_span(&self, batch: &Batch<W::Job, W::Reply>) -> Span {
+        let (jobs, kind, tokens) = (batch.jobs.len(), batch.kind, batch.tokens);
+        let span = info_span!(parent: None, "batch", engine = self.engine, kind, jobs, tokens);
+        for pending in &batch.jobs {
+            span.follows_from(pending.context.span.id());
+        }
+        span
+    }
+
+    fn compute(&mut self, batch: Vec<Pending<W::Job, W::Reply>>) {
+        let started = Instant::now();
+        let mut jobs = Vec::with_capacity(batch.len());
+        let mut callers = Vec::with_capacity(batch.len());
+        for Pending {
+            job,
+            answer,
+            since,
+            waiting,
+            context: _,
+        } in batch
+        {
+            drop(waiting);
+            jobs.push(job);
+            callers.push((answer, started.saturating_duration_since(since)));
+        }
+        let replies = self.guarded(jobs, callers.len());
+        let ran = started.elapsed();
+        for ((answer, queued), reply) in callers.into_iter().zip(replies) {
+            let done = reply
+                .map(|reply| done(reply, queued, ran))
+                .map_err(|e| EngineError::Fault(e.0));
+            // A caller that has gone does not read its answer.
+            let _ = answer.send(done);
+        }
+    }
+
+    /// Exactly `n` results, whatever the worker does.
+    fn guarded(&mut self, jobs: Vec<W::Job>, n: usize) -> Vec<Result<W::Reply, JobError>> {
+        let fault = |reason: String| (0..n).map(|_| Err(JobError(reason.clone()))).collect();
+        match catch_unwind(AssertUnwindSafe(|| self.worker.run(jobs))) {
+            Ok(replies) if replies.len() == n => replies,
+            Ok(replies) => fault(format!("the worker answered {} of {n} jobs", replies.len())),
+            Err(payload) => fault(format!("the worker panicked: {}", panic_message(payload.as_ref()))),
+        }
+    }
+}
+
+fn done<R>(reply: R, queued: Duration, ran: Duration) -> Done<R> {
+    Done { reply, queued, ran }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

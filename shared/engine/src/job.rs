@@ -1,0 +1,111 @@
+//! What a worker is, what travels with a job, and how a job can end.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+/// Computes jobs on the device's thread.
+pub trait Worker: Send + 'static {
+    /// What is asked.
+    type Job: Send + 'static;
+    /// What is answered.
+    type Reply: Send + 'static;
+
+    /// How much of a batch's budget a job takes.
+    fn tokens(&self, job: &Self::Job) -> usize;
+
+    /// Which jobs may share a batch: those of equal kind.
+    fn kind(&self, job: &Self::Job) -> u32;
+
+    /// Computes a batch: one result a job, in the order of the jobs.
+    fn run(&mut self, jobs: Vec<Self::Job>) -> Vec<Result<Self::Reply, JobError>>;
+}
+
+/// What a job carries besides its work.
+#[derive(Clone, Debug)]
+pub struct JobContext {
+    /// The span the job is part of. The batch that computes it links to it; a disabled span leaves no trace.
+    pub span: Span,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+    /// Cancelled when nobody wants the answer any more.
+    pub cancel: CancellationToken,
+}
+
+impl JobContext {
+    /// A job of the current span, without deadline, that nothing cancels.
+    pub fn current() -> Self {
+        Self {
+            span: Span::current(),
+            deadline: None,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    /// The same deadline and cancellation under another span.
+    pub fn with_span(&self, span: Span) -> Self {
+        Self {
+            span,
+            deadline: self.deadline,
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    /// Why the job need not be computed, if there is a reason.
+    ///
+    /// # Errors
+    /// [`EngineError::Cancelled`] or [`EngineError::DeadlineExceeded`].
+    pub fn check(&self) -> Result<(), EngineError> {
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        match self.deadline {
+            Some(deadline) if deadline <= Instant::now() => Err(EngineError::DeadlineExceeded),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An answer, with where the time went.
+#[derive(Clone, Debug)]
+pub struct Done<R> {
+    /// The answer.
+    pub reply: R,
+    /// Time spent waiting for the device.
+    pub queued: Duration,
+    /// Time the whole batch took.
+    pub ran: Duration,
+}
+
+/// A worker could not compute a job.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct JobError(pub String);
+
+impl JobError {
+    /// A fault described by anything that can be shown.
+    pub fn new(reason: impl ToString) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// As many jobs wait as may wait; try again later.
+    #[error("the device's queue is full")]
+    Full,
+    /// The job's token was cancelled.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// The job's deadline passed.
+    #[error("the job's deadline passed")]
+    DeadlineExceeded,
+    /// The worker failed.
+    #[error("the model failed: {0}")]
+    Fault(String),
+    /// The engine has stopped.
+    #[error("the device's thread has stopped")]
+    Closed,
+}
