@@ -223,4 +223,52 @@ impl ModelConfig {
             },
         }
     }
+
+    /// Sizes small enough for a test or a demonstration on any machine; the parts keep their true proportions of kind
+    /// (grouped key-value heads, widening levels, buffers), not of size.
+    pub fn tiny() -> Self {
+        let mut config = Self::unipic_1_5b();
+        config.name = "tiny".into();
+        config.vae.ch = 32;
+        config.vae.ch_mult = vec![1, 1, 1, 1, 2];
+        config.mar = MarConfig {
+            embed_dim: 48,
+            depth: 2,
+            num_heads: 4,
+            img_size: 64,
+            buffer_size: 4,
+            diffloss_d: 2,
+            diffloss_w: 64,
+            num_sampling_steps: 20,
+            ..config.mar
+        };
+        config.llm = LlmConfig {
+            vocab_size: 512,
+            max_position_embeddings: 4096,
+            hidden_size: 64,
+            intermediate_size: 160,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            ..config.llm
+        };
+        config.siglip = SiglipConfig {
+            hidden_size: 48,
+            intermediate_size: 112,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            image_size: 64,
+            ..config.siglip
+        };
+        config
+    }
+
+    /// The sizes known by name: `unipic-1.5b` and `tiny`.
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "unipic-1.5b" => Some(Self::unipic_1_5b()),
+            "tiny" => Some(Self::tiny()),
+            _ => None,
+        }
+    }
 }
