@@ -4,4 +4,9 @@
 //! Every process speaks through this crate, the gateway and clients included, so it knows neither tensors of any
 //! library nor how a server is run.
 
+pub mod frames;
+pub mod limits;
 pub mod pb;
+pub mod status;
+
+pub use status::{ApiError, FieldViolation, Reason};
