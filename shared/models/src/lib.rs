@@ -7,6 +7,7 @@
 
 pub mod diffusion;
 pub mod generation;
+pub mod load;
 pub mod mar;
 pub mod projector;
 pub mod prompt;
