@@ -1,0 +1,153 @@
+//! The two blocks that both halves of the autoencoder are made of.
+
+use candle_core::{Result, Tensor};
+use unipic_nn::activation::silu;
+use unipic_nn::{AttentionSegment, Build, Conv2d, GroupNorm, HeadLayout, Linear, LinearFormat, Ops, attend};
+
+use super::{N_GROUPS, NORM_EPS};
+
+/// GroupNorm and swish before a convolution.
+///
+/// Shapes: `[1, n_in, h, w]` → `[1, n_out, h', w']`.
+pub(super) struct NormedConv {
+    norm: GroupNorm,
+    conv: Conv2d,
+}
+
+impl NormedConv {
+    /// Loads the norm `norm` and the 3×3 convolution `conv` of `build`.
+    pub(super) fn load(build: &Build, norm: &str, conv: &str, n_in: usize, n_out: usize) -> Result<Self> {
+        let norm = GroupNorm::load(&build.pp(norm), n_in, N_GROUPS, NORM_EPS)?;
+        Ok(Self {
+            norm,
+            conv: Conv2d::load(&build.pp(conv), n_in, n_out, 3, 1, 1)?,
+        })
+    }
+
+    /// Runs it; the input is the caller's to drop.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(x)?;
+        self.activate(normed)
+    }
+
+    /// The same for an input that nobody needs afterwards: it is freed before the activation allocates.
+    pub(super) fn consume(&self, x: Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(&x)?;
+        drop(x);
+        self.activate(normed)
+    }
+
+    fn activate(&self, normed: Tensor) -> Result<Tensor> {
+        let active = silu(&normed)?;
+        drop(normed);
+        self.conv.forward(&active)
+    }
+}
+
+/// norm, swish, conv, twice, plus the input.
+pub(super) struct ResidualBlock {
+    first: NormedConv,
+    second: NormedConv,
+    /// 1×1, where the channel count changes.
+    shortcut: Option<Conv2d>,
+}
+
+impl ResidualBlock {
+    /// Loads `norm1`, `conv1`, `norm2`, `conv2` and, when `n_in` ≠ `n_out`, `nin_shortcut`.
+    pub(super) fn load(build: &Build, n_in: usize, n_out: usize) -> Result<Self> {
+        let shortcut = match n_in == n_out {
+            true => None,
+            false => Some(Conv2d::load(&build.pp("nin_shortcut"), n_in, n_out, 1, 1, 0)?),
+        };
+        Ok(Self {
+            first: NormedConv::load(build, "norm1", "conv1", n_in, n_out)?,
+            second: NormedConv::load(build, "norm2", "conv2", n_out, n_out)?,
+            shortcut,
+        })
+    }
+
+    /// Shapes: `[1, n_in, h, w]` → `[1, n_out, h, w]`.
+    pub(super) fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let h = self.first.forward(&x)?;
+        let h = self.second.consume(h)?;
+        match &self.shortcut {
+            Some(shortcut) => shortcut.forward(&x)? + h,
+            None => x + h,
+        }
+    }
+}
+
+/// Single-head softmax attention over the positions of an image, plus the input.
+pub(super) struct AttentionBlock {
+    norm: GroupNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    proj_out: Linear,
+    ops: Ops,
+}
+
+impl AttentionBlock {
+    /// Loads `norm` and the 1×1 convolutions `q`, `k`, `v`, `proj_out`.
+    pub(super) fn load(build: &Build, n_channels: usize) -> Result<Self> {
+        let pointwise = |name: &str| pointwise(&build.pp(name), n_channels);
+        Ok(Self {
+            norm: GroupNorm::load(&build.pp("norm"), n_channels, N_GROUPS, NORM_EPS)?,
+            q: pointwise("q")?,
+            k: pointwise("k")?,
+            v: pointwise("v")?,
+            proj_out: pointwise("proj_out")?,
+            ops: build.ops,
+        })
+    }
+
+    /// Shapes: `[1, C, h, w]` → the same.
+    pub(super) fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let (_, n_channels, h, w) = x.dims4()?;
+        let rows = self.norm.forward(&x)?.reshape((n_channels, h * w))?.t()?.contiguous()?;
+        let (q, k, v) = (self.q.forward(&rows)?, self.k.forward(&rows)?, self.v.forward(&rows)?);
+        let layout = HeadLayout {
+            n_heads: 1,
+            n_kv_heads: 1,
+            head_dim: n_channels,
+        };
+        let mixed = attend(self.ops, &q, &k, &v, &[AttentionSegment::full(h * w)], layout)?;
+        let out = self.proj_out.forward(&mixed)?.t()?.reshape((1, n_channels, h, w))?;
+        x + out
+    }
+}
+
+/// A 1×1 convolution as a linear layer over positions. Always dense: the autoencoder is 66 M parameters whose errors show
+/// in the picture at once.
+fn pointwise(build: &Build, n_channels: usize) -> Result<Linear> {
+    let weight = build
+        .get((n_channels, n_channels, 1, 1), "weight")?
+        .reshape((n_channels, n_channels))?;
+    let dense = build.clone().with_linear_format(LinearFormat::Dense);
+    Linear::from_weight(&dense, weight, Some(build.get(n_channels, "bias")?))
+}
+
+/// Residual, attention, residual: the narrow middle of either half.
+pub(super) struct Middle {
+    first: ResidualBlock,
+    attention: AttentionBlock,
+    second: ResidualBlock,
+}
+
+impl Middle {
+    /// Loads `block_1`, `attn_1`, `block_2`.
+    pub(super) fn load(build: &Build, n_channels: usize) -> Result<Self> {
+        Ok(Self {
+            first: ResidualBlock::load(&build.pp("block_1"), n_channels, n_channels)?,
+            attention: AttentionBlock::load(&build.pp("attn_1"), n_channels)?,
+            second: ResidualBlock::load(&build.pp("block_2"), n_channels, n_channels)?,
+        })
+    }
+
+    /// Shapes: `[1, C, h, w]` → the same.
+    pub(super) fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let x = self.first.forward(x)?;
+        let x = self.attention.forward(x)?;
+        self.second.forward(x)
+    }
+}
