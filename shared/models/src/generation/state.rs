@@ -1,0 +1,298 @@
+//! The state of a generation between iterations.
+
+use candle_core::{Device, Tensor};
+
+use super::iteration::{ImagePlaces, Iteration, n_masked_next};
+use super::model::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
+use super::{GenerationError, Settings};
+use crate::diffusion::noise::{CounterDraws, Draws, PlaceDraw};
+use crate::diffusion::{DrawsError, HeadState};
+use crate::mar::LATENT_CHANNELS;
+
+/// The images of one request while they are generated.
+#[derive(Debug)]
+pub struct Generation {
+    settings: Settings,
+    source: Option<Source>,
+    draws: Box<dyn Draws>,
+    /// Of every image the places; those that stay unknown longest come first.
+    orders: Vec<Vec<u32>>,
+    /// Of every image `[N, 16]`; zero where unknown.
+    latents: Vec<Vec<f32>>,
+    n_masked: usize,
+    /// The iteration to look at next; it is skipped when it would reveal nothing.
+    next_index: usize,
+}
+
+/// How far a generation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Iterations done or skipped.
+    pub iteration: usize,
+    /// Iterations in all.
+    pub n_iterations: usize,
+    /// Known places of each image.
+    pub n_known: usize,
+    /// Places of each image.
+    pub n_places: usize,
+}
+
+impl Generation {
+    /// A generation before its first iteration, with all places unknown. With a source image it is an edit.
+    ///
+    /// # Errors
+    /// When the settings allow no image, the source is of another grid, or there are no draws for an image.
+    pub fn new(settings: Settings, source: Option<Source>, draws: Box<dyn Draws>) -> Result<Self, GenerationError> {
+        settings.check()?;
+        if source.as_ref().is_some_and(|s| s.grid != settings.grid) {
+            return Err(GenerationError::Mismatch("the source image is of another grid".into()));
+        }
+        let n_places = settings.grid.n_places();
+        let order = |image: usize| checked_order(draws.order(settings.first_image + image as u32, n_places)?, n_places);
+        let orders = (0..settings.n_images).map(order).collect::<Result<_, _>>()?;
+        let latents = vec![vec![0.0; n_places * LATENT_CHANNELS]; settings.n_images];
+        Ok(Self {
+            settings,
+            source,
+            draws,
+            orders,
+            latents,
+            n_masked: n_places,
+            next_index: 0,
+        })
+    }
+
+    /// The same with the draws of the settings' seed.
+    ///
+    /// # Errors
+    /// As [`Generation::new`].
+    pub fn seeded(settings: Settings, source: Option<Source>) -> Result<Self, GenerationError> {
+        let draws = CounterDraws::new(settings.seed);
+        Self::new(settings, source, Box::new(draws))
+    }
+
+    /// What was asked for.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Guidance branches of every iteration.
+    pub fn n_branches(&self) -> usize {
+        self.settings.n_branches()
+    }
+
+    /// The next iteration that reveals something; none when all places are known. Asking again gives the same until
+    /// [`Generation::reveal`].
+    pub fn next(&self) -> Option<Iteration> {
+        if self.n_masked == 0 {
+            return None;
+        }
+        let (n_places, n_iterations) = (self.settings.grid.n_places(), self.settings.iterations);
+        let is_last = |index: usize| index + 1 >= n_iterations;
+        let next_count = |index| n_masked_next(self.n_masked, n_places, index, n_iterations);
+        // Only a single unknown place can be left alone, and it stays the only one until the last iteration reveals it.
+        let stays = |index: &usize| !is_last(*index) && next_count(*index) == self.n_masked;
+        let index = if stays(&self.next_index) {
+            n_iterations - 1
+        } else {
+            self.next_index
+        };
+        let n_left = if is_last(index) { 0 } else { next_count(index) };
+        let images = self
+            .orders
+            .iter()
+            .map(|order| ImagePlaces::split(order, self.n_masked, n_left))
+            .collect();
+        // The published schedule takes the count by formula, which is 1 in the last iteration too.
+        let guidance = self.settings.guidance(next_count(index));
+        Some(Iteration {
+            index,
+            guidance,
+            n_masked: self.n_masked,
+            n_revealed: self.n_masked - n_left,
+            images,
+        })
+    }
+
+    /// Inputs of [`SynthesisModel::encode`](super::SynthesisModel::encode), one per image.
+    pub fn encode_inputs(&self, iteration: &Iteration) -> Vec<EncodeInput> {
+        let input = |(places, latents): (&ImagePlaces, &Vec<f32>)| EncodeInput {
+            grid: self.settings.grid,
+            places: places.known.clone(),
+            latents: places
+                .known
+                .iter()
+                .flat_map(|&p| &latents[channels_of(p)])
+                .copied()
+                .collect(),
+        };
+        iteration.images.iter().zip(&self.latents).map(input).collect()
+    }
+
+    /// Inputs of [`SynthesisModel::decode`](super::SynthesisModel::decode): one per image and branch, conditional images
+    /// first. `hidden` are the language model's hidden states `[branches·n·(K + V), H]` in the same order, every image's
+    /// buffers last.
+    ///
+    /// # Errors
+    /// When the rows do not fit.
+    pub fn decode_inputs(
+        &self,
+        iteration: &Iteration,
+        encoded: &[Encoded],
+        hidden: &Tensor,
+    ) -> Result<Vec<DecodeInput>, GenerationError> {
+        let n_rows = encoded
+            .iter()
+            .map(|e| e.x_enc.dim(0))
+            .sum::<candle_core::Result<usize>>()?;
+        if encoded.len() != iteration.images.len() || hidden.dim(0)? != self.n_branches() * n_rows {
+            let got = (encoded.len(), n_rows, hidden.dims().to_vec());
+            return Err(GenerationError::Mismatch(format!(
+                "images, rows and hidden states do not fit: {got:?}"
+            )));
+        }
+        let mut first = 0;
+        let mut inputs = Vec::with_capacity(self.n_branches() * encoded.len());
+        for _ in 0..self.n_branches() {
+            for (encoded, places) in encoded.iter().zip(&iteration.images) {
+                let n = encoded.x_enc.dim(0)?;
+                inputs.push(DecodeInput {
+                    grid: self.settings.grid,
+                    places: places.known.clone(),
+                    reveal: places.reveal.clone(),
+                    x_enc: encoded.x_enc.clone(),
+                    hidden: hidden.narrow(0, first, n)?,
+                    source: self.source.clone(),
+                });
+                first += n;
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// The rows to sample, before their first head step: places to reveal, images first, then raster order. `decoded` are
+    /// the results of [`Generation::decode_inputs`] in their order.
+    ///
+    /// # Errors
+    /// When the rows do not fit or there are no draws for a place.
+    pub fn head_state(&self, iteration: &Iteration, decoded: &[Decoded]) -> Result<HeadState, GenerationError> {
+        let init = self.draw(iteration, |image, place| self.draws.init(image, iteration.index, place))?;
+        let conditions = decoded.iter().map(|d| d.condition.clone()).collect();
+        let (n_steps, temperature) = (self.settings.head_steps, self.settings.temperature as f32);
+        Ok(HeadState::new(
+            init,
+            conditions,
+            n_steps,
+            iteration.guidance,
+            temperature,
+        )?)
+    }
+
+    /// Noise of a head step, counted from 0 in the order in which they are taken, `[R, 16]`; empty for the last, which uses
+    /// none.
+    ///
+    /// # Errors
+    /// When there are no draws for a place.
+    pub fn head_noise(&self, iteration: &Iteration, head_step: usize) -> Result<Vec<f32>, GenerationError> {
+        if head_step + 1 >= self.settings.head_steps {
+            return Ok(Vec::new());
+        }
+        self.draw(iteration, |image, place| {
+            self.draws.step(image, iteration.index, place, head_step)
+        })
+    }
+
+    /// Ends an iteration: the latents `[R, 16]` of the places it revealed.
+    ///
+    /// # Errors
+    /// When the iteration is not the next one, or values are missing or not finite; then nothing changes.
+    pub fn reveal(&mut self, iteration: &Iteration, latents: &[f32]) -> Result<(), GenerationError> {
+        if iteration.n_masked != self.n_masked || iteration.index < self.next_index {
+            return Err(GenerationError::Mismatch(format!(
+                "iteration {} is not the next one",
+                iteration.index
+            )));
+        }
+        let n_rows: usize = iteration.images.iter().map(|i| i.reveal.len()).sum();
+        if latents.len() != n_rows * LATENT_CHANNELS {
+            return Err(GenerationError::Mismatch(format!(
+                "{} latent values for {n_rows} places",
+                latents.len()
+            )));
+        }
+        if !latents.iter().all(|x| x.is_finite()) {
+            return Err(GenerationError::NotFinite);
+        }
+        let mut rows = latents.chunks_exact(LATENT_CHANNELS);
+        for (places, image) in iteration.images.iter().zip(&mut self.latents) {
+            for (&place, row) in places.reveal.iter().zip(&mut rows) {
+                image[channels_of(place)].copy_from_slice(row);
+            }
+        }
+        self.n_masked -= iteration.n_revealed;
+        self.next_index = iteration.index + 1;
+        Ok(())
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        let n_places = self.settings.grid.n_places();
+        let n_iterations = self.settings.iterations;
+        let iteration = if self.n_masked == 0 {
+            n_iterations
+        } else {
+            self.next_index
+        };
+        Progress {
+            iteration,
+            n_iterations,
+            n_known: n_places - self.n_masked,
+            n_places,
+        }
+    }
+
+    /// The latents of all images, zero where unknown: what the autoencoder makes the images, or previews, of.
+    ///
+    /// Shapes: → f32 `[images, m, n, 16]`.
+    ///
+    /// # Errors
+    /// When the device refuses the tensor.
+    pub fn latents(&self, device: &Device) -> candle_core::Result<Tensor> {
+        let grid = self.settings.grid;
+        let shape = (self.latents.len(), grid.rows, grid.cols, LATENT_CHANNELS);
+        Tensor::from_vec(self.latents.concat(), shape, device)
+    }
+
+    /// Draws of all places to reveal, images first, then raster order.
+    fn draw(
+        &self,
+        iteration: &Iteration,
+        of: impl Fn(u32, u32) -> Result<PlaceDraw, DrawsError>,
+    ) -> Result<Vec<f32>, GenerationError> {
+        let mut values = Vec::new();
+        for (image, places) in (self.settings.first_image..).zip(&iteration.images) {
+            for &place in &places.reveal {
+                values.extend(of(image, place)?);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Where a place's channels lie in an image's latents.
+fn channels_of(place: u32) -> std::ops::Range<usize> {
+    let first = place as usize * LATENT_CHANNELS;
+    first..first + LATENT_CHANNELS
+}
+
+/// Recorded orders come from outside: a place missing from one would never become known.
+fn checked_order(order: Vec<u32>, n_places: usize) -> Result<Vec<u32>, GenerationError> {
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    if sorted.len() != n_places || sorted.iter().enumerate().any(|(i, &place)| i != place as usize) {
+        return Err(GenerationError::Mismatch(format!(
+            "an order that is no permutation of {n_places} places"
+        )));
+    }
+    Ok(order)
+}
