@@ -1,5 +1,7 @@
 //! Cutting and reassembly: round trips at every cut, and every way a peer can get frames wrong.
 
+#![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use unipic_api::frames::{Assembler, FrameError, FrameLimits, MAX_AXES, RawTensor, split};

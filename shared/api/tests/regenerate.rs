@@ -4,6 +4,8 @@
 //! compares. Generation is a test rather than a build script so that nobody who builds us runs a code generator, and it
 //! uses protox, a protobuf compiler in Rust, so that nobody needs protoc.
 
+#![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
+
 use std::path::{Path, PathBuf};
 
 use prost::Message;

@@ -1,5 +1,7 @@
 //! Errors survive the trip through a gRPC status, and what reaches a caller can be acted on.
 
+#![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
+
 use std::time::Duration;
 
 use tonic::{Code, Status};

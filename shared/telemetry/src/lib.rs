@@ -1,0 +1,15 @@
+//! Traces and logs: set-up at the start of a process, W3C propagation, and one span per RPC.
+//!
+//! Logs are tracing's events, with the trace they belong to; spans go to a collector over OTLP when an endpoint is set.
+//! The span of a streaming RPC lives as long as its response body: the handler of a generation returns in microseconds,
+//! and everything worth measuring happens after that.
+
+pub mod config;
+mod format;
+pub mod propagation;
+pub mod rpc;
+mod setup;
+
+pub use config::{LogFormat, TelemetryConfig};
+pub use rpc::{ClientTrace, ClientTraceLayer, ServerTrace, ServerTraceLayer};
+pub use setup::{Guard, TelemetryError, init, subscriber};

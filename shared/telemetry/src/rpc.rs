@@ -1,0 +1,286 @@
+//! One span per RPC, on both sides of a connection.
+//!
+//! The server's layer takes its parent from the request's headers, the client's writes its span into them. Both spans
+//! end with the response's body, and both record the status that the call ended with, which gRPC sends in headers, in
+//! trailers, or (when a peer goes away) not at all.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tonic::Code;
+use tower::{Layer, Service};
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::propagation;
+
+/// Adds [`ServerTrace`] to a server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerTraceLayer;
+
+/// Adds [`ClientTrace`] to a client's channel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClientTraceLayer;
+
+/// A span per request, with the caller's span as its parent.
+#[derive(Debug, Clone)]
+pub struct ServerTrace<S> {
+    inner: S,
+}
+
+/// A span per call, announced to the server.
+#[derive(Debug, Clone)]
+pub struct ClientTrace<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for ServerTraceLayer {
+    type Service = ServerTrace<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ServerTrace { inner }
+    }
+}
+
+impl<S> Layer<S> for ClientTraceLayer {
+    type Service = ClientTrace<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ClientTrace { inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for ServerTrace<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<TracedBody<R>>;
+    type Error = S::Error;
+    type Future = TracedFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let span = match names(request.uri().path()) {
+            Some((service, method)) => tracing::info_span!(
+                "rpc.server",
+                otel.name = format!("{service}/{method}"),
+                otel.kind = "server",
+                otel.status_code = Empty,
+                rpc.system = "grpc",
+                rpc.service = service,
+                rpc.method = method,
+                rpc.grpc.status_code = Empty,
+            ),
+            None => Span::none(),
+        };
+        propagation::set_parent(&span, request.headers());
+        let future = span.in_scope(|| self.inner.call(request));
+        TracedFuture {
+            future,
+            call: Some(Call {
+                span,
+                side: Side::Server,
+                is_recorded: false,
+            }),
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for ClientTrace<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<TracedBody<R>>;
+    type Error = S::Error;
+    type Future = TracedFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let span = match names(request.uri().path()) {
+            Some((service, method)) => tracing::info_span!(
+                "rpc.client",
+                otel.name = format!("{service}/{method}"),
+                otel.kind = "client",
+                otel.status_code = Empty,
+                rpc.system = "grpc",
+                rpc.service = service,
+                rpc.method = method,
+                rpc.grpc.status_code = Empty,
+            ),
+            None => Span::none(),
+        };
+        propagation::inject(&span, request.headers_mut());
+        let future = span.in_scope(|| self.inner.call(request));
+        TracedFuture {
+            future,
+            call: Some(Call {
+                span,
+                side: Side::Client,
+                is_recorded: false,
+            }),
+        }
+    }
+}
+
+/// Service and method of a gRPC path; `None` for what is not worth a span: health checks come every few seconds from
+/// every orchestrator and would be most of all traces.
+fn names(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.rsplit_once('/')?;
+    (service != "grpc.health.v1.Health").then_some((service, method))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Server,
+    Client,
+}
+
+impl Side {
+    /// Whether a code marks a span as failed. On the server, only what the server is to blame for does: OpenTelemetry's
+    /// conventions for gRPC.
+    fn is_error(self, code: Code) -> bool {
+        match self {
+            Self::Client => code != Code::Ok,
+            Self::Server => matches!(
+                code,
+                Code::Unknown
+                    | Code::DeadlineExceeded
+                    | Code::Unimplemented
+                    | Code::Internal
+                    | Code::Unavailable
+                    | Code::DataLoss
+            ),
+        }
+    }
+}
+
+/// A call under way. Records CANCELLED when dropped before a status came: somebody went away.
+#[derive(Debug)]
+struct Call {
+    span: Span,
+    side: Side,
+    is_recorded: bool,
+}
+
+impl Call {
+    fn record(&mut self, code: Code) {
+        if std::mem::replace(&mut self.is_recorded, true) {
+            return;
+        }
+        self.span.record("rpc.grpc.status_code", i64::from(code as i32));
+        if self.side.is_error(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
+
+    /// Records the status that headers or trailers carry, where they do.
+    fn record_from(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get("grpc-status") {
+            self.record(Code::from_bytes(status.as_bytes()));
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.record(Code::Cancelled);
+        // A span ends when it was last left, and a call that is dropped while it waits ends now.
+        self.span.in_scope(|| {});
+    }
+}
+
+pin_project! {
+    /// A response to come, inside its call's span.
+    #[derive(Debug)]
+    pub struct TracedFuture<F> {
+        #[pin]
+        future: F,
+        call: Option<Call>,
+    }
+}
+
+impl<F, R, E> Future for TracedFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<TracedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let entered = this.call.as_ref().map(|call| call.span.enter());
+        let result = ready!(this.future.poll(context));
+        drop(entered);
+        let mut call = this.call.take();
+        match (&result, &mut call) {
+            (Ok(response), Some(call)) => call.record_from(response.headers()),
+            (Err(_), Some(call)) => call.record(Code::Unavailable),
+            (_, None) => {}
+        }
+        Poll::Ready(result.map(|response| response.map(|body| TracedBody { body, call })))
+    }
+}
+
+pin_project! {
+    /// A response's body, which keeps its call's span alive and is polled inside it.
+    #[derive(Debug)]
+    pub struct TracedBody<B> {
+        #[pin]
+        body: B,
+        call: Option<Call>,
+    }
+}
+
+impl<B: Default> Default for TracedBody<B> {
+    /// An empty body of no call.
+    fn default() -> Self {
+        Self {
+            body: B::default(),
+            call: None,
+        }
+    }
+}
+
+impl<B: Body> Body for TracedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let entered = this.call.as_ref().map(|call| call.span.enter());
+        let frame = ready!(this.body.poll_frame(context));
+        drop(entered);
+        match (&frame, this.call.as_mut()) {
+            (Some(Ok(frame)), Some(call)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    call.record_from(trailers);
+                }
+            }
+            // The connection broke: gRPC's code for a call that ends without a status.
+            (Some(Err(_)), Some(call)) => call.record(Code::Unavailable),
+            (None, Some(call)) => call.record(Code::Unknown),
+            (_, None) => {}
+        }
+        if !matches!(frame, Some(Ok(_))) {
+            // Whoever reads a body to its end may keep it for a while.
+            this.call.take();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
