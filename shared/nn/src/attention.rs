@@ -4,6 +4,8 @@ use candle_core::{D, DType, Result, Tensor};
 
 use crate::Ops;
 use crate::cache::LayerKv;
+use crate::kernels;
+use crate::kernels::tensor::{is_cpu_f32, values};
 
 /// How the columns of q, k and v divide into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,11 @@ pub struct AttentionSegment {
 impl AttentionSegment {
     /// A segment without past in which every row sees every other.
     pub fn full(n_rows: usize) -> Self {
-        Self { n_rows, past: Vec::new(), mask: Mask::Full }
+        Self {
+            n_rows,
+            past: Vec::new(),
+            mask: Mask::Full,
+        }
     }
 }
 
@@ -58,46 +64,176 @@ pub fn attend(
     segments: &[AttentionSegment],
     layout: HeadLayout,
 ) -> Result<Tensor> {
-    let _ = ops;
+    check(q, k, v, segments, layout)?;
+    let past_fits = segments
+        .iter()
+        .flat_map(|s| &s.past)
+        .all(|(k, v)| is_cpu_f32(k) && is_cpu_f32(v));
+    if ops == Ops::Inference && past_fits && [q, k, v].into_iter().all(is_cpu_f32) {
+        return attend_fused(q, k, v, segments, layout);
+    }
     let mut first_row = 0;
     let mut out = Vec::with_capacity(segments.len());
     for segment in segments {
         let rows = |t: &Tensor| t.narrow(0, first_row, segment.n_rows);
-        out.push(attend_one(&rows(q)?, &rows(k)?, &rows(v)?, segment, layout)?);
+        out.push(attend_composed(ops, &rows(q)?, &rows(k)?, &rows(v)?, segment, layout)?);
         first_row += segment.n_rows;
     }
     Tensor::cat(&out, 0)
 }
 
-fn attend_one(q: &Tensor, k: &Tensor, v: &Tensor, segment: &AttentionSegment, layout: HeadLayout) -> Result<Tensor> {
-    let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
+/// Holds the shapes against the segments and the layout.
+fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[AttentionSegment], layout: HeadLayout) -> Result<()> {
+    let HeadLayout {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+    } = layout;
+    if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
+        candle_core::bail!("{n_heads} query heads cannot share {n_kv_heads} key-value heads");
+    }
+    let (t, width) = (segments.iter().map(|s| s.n_rows).sum::<usize>(), n_kv_heads * head_dim);
+    if q.dims() != [t, n_heads * head_dim] || k.dims() != [t, width] || v.dims() != [t, width] {
+        let (q, k, v) = (q.shape(), k.shape(), v.shape());
+        candle_core::bail!("attention over {t} rows in {layout:?} got q {q:?}, k {k:?}, v {v:?}");
+    }
+    for (k, v) in segments.iter().flat_map(|s| &s.past) {
+        if k.dims2()?.1 != width || k.dims() != v.dims() {
+            candle_core::bail!(
+                "past keys {:?} and values {:?} do not fit {layout:?}",
+                k.shape(),
+                v.shape()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The tiled form on CPU in f32.
+fn attend_fused(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    segments: &[AttentionSegment],
+    layout: HeadLayout,
+) -> Result<Tensor> {
+    let mut first_row = 0;
+    let mut owned = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let mut chunks = Vec::with_capacity(segment.past.len() + 1);
+        for (k, v) in &segment.past {
+            chunks.push((k.contiguous()?, v.contiguous()?));
+        }
+        let rows = |t: &Tensor| t.narrow(0, first_row, segment.n_rows)?.contiguous();
+        chunks.push((rows(k)?, rows(v)?));
+        owned.push((first_row, segment, chunks));
+        first_row += segment.n_rows;
+    }
+    let guards: Vec<Vec<_>> = owned
+        .iter()
+        .map(|(_, _, chunks)| {
+            chunks
+                .iter()
+                .map(|(k, v)| (k.storage_and_layout(), v.storage_and_layout()))
+                .collect()
+        })
+        .collect();
+    let mut operands = Vec::with_capacity(segments.len());
+    for ((first_row, segment, _), guards) in owned.iter().zip(&guards) {
+        let chunks = guards
+            .iter()
+            .map(|(k, v)| Ok((values(&k.0, k.1)?, values(&v.0, v.1)?)))
+            .collect::<Result<_>>()?;
+        let (n_rows, mask) = (segment.n_rows, segment.mask);
+        operands.push(kernels::attention::Segment {
+            first_row: *first_row,
+            n_rows,
+            chunks,
+            mask,
+        });
+    }
+    let q = q.contiguous()?;
+    let mut out = vec![0.0; q.elem_count()];
+    let (storage, q_layout) = q.storage_and_layout();
+    kernels::attention::attend(values(&storage, q_layout)?, &operands, layout, &mut out);
+    Tensor::from_vec(out, q.shape(), q.device())
+}
+
+/// The form composed of candle's operations, one segment at a time. For inference the query rows go in blocks, so that
+/// scores of [`SCORES`] values stand in memory at most; training needs them all.
+fn attend_composed(
+    ops: Ops,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    segment: &AttentionSegment,
+    layout: HeadLayout,
+) -> Result<Tensor> {
+    let HeadLayout {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+    } = layout;
     let keys: Vec<&Tensor> = segment.past.iter().map(|(k, _)| k).chain([k]).collect();
     let values: Vec<&Tensor> = segment.past.iter().map(|(_, v)| v).chain([v]).collect();
     let (k, v) = (Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?);
     let (t, s) = (q.dim(0)?, k.dim(0)?);
-    let group = n_heads / n_kv_heads;
+    if t == 0 {
+        return Ok(q.clone());
+    }
+    let heads = |x: &Tensor| x.reshape((s, n_kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
+    let (k, v) = (heads(&k)?, heads(&v)?);
+    let block = match ops {
+        Ops::Reference => t,
+        Ops::Inference => (SCORES / (n_heads * s)).clamp(1, t),
+    };
+    let mut out = Vec::with_capacity(t.div_ceil(block));
+    for first in (0..t).step_by(block) {
+        let rows = q.narrow(0, first, block.min(t - first))?;
+        let visible = match segment.mask {
+            Mask::Full => None,
+            Mask::Causal => Some(s - t + first + 1),
+        };
+        out.push(attend_rows(&rows, &k, &v, visible, layout)?);
+    }
+    Tensor::cat(&out, 0)
+}
+
+/// Scores that the composed form holds at once for inference: 256 MiB of f32.
+const SCORES: usize = 1 << 26;
+
+/// Query rows `[t, n_heads·head_dim]` against keys and values `[n_kv_heads, s, head_dim]`; the first row sees `visible`
+/// keys and each next row one more, or all see all.
+fn attend_rows(q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>, layout: HeadLayout) -> Result<Tensor> {
+    let HeadLayout {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+    } = layout;
+    let (t, s, group) = (q.dim(0)?, k.dim(1)?, n_heads / n_kv_heads);
     // [n_kv_heads, group·t, head_dim]: the queries of a group share one product with their keys.
     let q = q.reshape((t, n_kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?;
     let q = q.reshape((n_kv_heads, group * t, head_dim))?.contiguous()?;
-    let heads = |x: &Tensor| x.reshape((s, n_kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
-    let (k, v) = (heads(&k)?, heads(&v)?);
     let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * (head_dim as f64).powf(-0.5))?;
-    let scores = match segment.mask {
-        Mask::Full => scores,
-        Mask::Causal => {
-            let mask = causal_mask(t, s, q.device())?;
-            scores.reshape((n_kv_heads, group, t, s))?.broadcast_add(&mask)?.reshape((n_kv_heads, group * t, s))?
+    let scores = match visible {
+        None => scores,
+        Some(visible) => {
+            let mask = causal_mask(t, s, visible, q.device())?;
+            scores
+                .reshape((n_kv_heads, group, t, s))?
+                .broadcast_add(&mask)?
+                .reshape((n_kv_heads, group * t, s))?
         }
     };
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
-    let y = weights.matmul(&v)?.reshape((n_kv_heads, group, t, head_dim))?;
+    let y = weights.matmul(v)?.reshape((n_kv_heads, group, t, head_dim))?;
     y.permute((2, 0, 1, 3))?.reshape((t, n_heads * head_dim))
 }
 
-/// `[t, s]`: 0 where row i may see column j ≤ i + s − t, −∞ elsewhere.
-fn causal_mask(t: usize, s: usize, device: &candle_core::Device) -> Result<Tensor> {
-    let past = s - t;
-    let mask: Vec<f32> =
-        (0..t).flat_map(|i| (0..s).map(move |j| if j <= i + past { 0.0 } else { f32::NEG_INFINITY })).collect();
+/// `[t, s]`: 0 where row i may see column j < visible + i, −∞ elsewhere.
+fn causal_mask(t: usize, s: usize, visible: usize, device: &candle_core::Device) -> Result<Tensor> {
+    let mask: Vec<f32> = (0..t)
+        .flat_map(|i| (0..s).map(move |j| if j < visible + i { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
     Tensor::from_vec(mask, (t, s), device)
 }

@@ -28,7 +28,13 @@ impl Conv2d {
         padding: usize,
     ) -> Result<Self> {
         let weight = build.get((n_out, n_in, kernel, kernel), "weight")?;
-        Ok(Self { weight, bias: build.get(n_out, "bias")?, stride, padding, ops: build.ops })
+        Ok(Self {
+            weight,
+            bias: build.get(n_out, "bias")?,
+            stride,
+            padding,
+            ops: build.ops,
+        })
     }
 
     /// Shapes: `[B, n_in, h, w]` → `[B, n_out, h', w']`, h' = (h + 2·padding − kernel) / stride + 1.

@@ -14,6 +14,7 @@ pub mod attention;
 pub mod build;
 pub mod cache;
 pub mod conv;
+mod kernels;
 pub mod linear;
 pub mod norm;
 pub mod ops;

@@ -18,7 +18,11 @@ impl LayerNorm {
     /// # Errors
     /// When a tensor is missing or misshapen.
     pub fn load(build: &Build, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { affine: Some((build.get(width, "weight")?, build.get(width, "bias")?)), eps, ops: build.ops })
+        Ok(Self {
+            affine: Some((build.get(width, "weight")?, build.get(width, "bias")?)),
+            eps,
+            ops: build.ops,
+        })
     }
 
     /// A norm without weights.
@@ -63,7 +67,11 @@ impl RmsNorm {
     /// # Errors
     /// When the tensor is missing or misshapen.
     pub fn load(build: &Build, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: build.get(width, "weight")?, eps, ops: build.ops })
+        Ok(Self {
+            weight: build.get(width, "weight")?,
+            eps,
+            ops: build.ops,
+        })
     }
 
     /// Shapes: `[T, width]` → `[T, width]`, in the dtype of `x`.
@@ -76,7 +84,9 @@ impl RmsNorm {
         }
         let wide = x.to_dtype(DType::F32)?;
         let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
-        wide.broadcast_div(&(mean_square + self.eps)?.sqrt()?)?.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
+        wide.broadcast_div(&(mean_square + self.eps)?.sqrt()?)?
+            .to_dtype(x.dtype())?
+            .broadcast_mul(&self.weight)
     }
 }
 
@@ -95,7 +105,12 @@ impl GroupNorm {
     /// # Errors
     /// When a tensor is missing or misshapen.
     pub fn load(build: &Build, n_channels: usize, n_groups: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: build.get(n_channels, "weight")?, bias: build.get(n_channels, "bias")?, n_groups, eps })
+        Ok(Self {
+            weight: build.get(n_channels, "weight")?,
+            bias: build.get(n_channels, "bias")?,
+            n_groups,
+            eps,
+        })
     }
 
     /// Shapes: `[B, C, height, width]` → the same, in the dtype of `x`.
@@ -104,8 +119,14 @@ impl GroupNorm {
     /// When shapes, dtypes or devices do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
-        let grouped = x.to_dtype(DType::F32)?.reshape((b, self.n_groups, c / self.n_groups * h * w))?;
-        let normed = normalize(&grouped, self.eps)?.reshape((b, c, h, w))?.to_dtype(x.dtype())?;
-        normed.broadcast_mul(&self.weight.reshape((1, c, 1, 1))?)?.broadcast_add(&self.bias.reshape((1, c, 1, 1))?)
+        let grouped = x
+            .to_dtype(DType::F32)?
+            .reshape((b, self.n_groups, c / self.n_groups * h * w))?;
+        let normed = normalize(&grouped, self.eps)?
+            .reshape((b, c, h, w))?
+            .to_dtype(x.dtype())?;
+        normed
+            .broadcast_mul(&self.weight.reshape((1, c, 1, 1))?)?
+            .broadcast_add(&self.bias.reshape((1, c, 1, 1))?)
     }
 }
