@@ -42,10 +42,7 @@ impl Default for TelemetryConfig {
 impl TelemetryConfig {
     /// The defaults under a service's name.
     pub fn for_service(service_name: impl Into<String>) -> Self {
-        Self {
-            service_name: service_name.into(),
-            ..Self::default()
-        }
+        Self { service_name: service_name.into(), ..Self::default() }
     }
 
     /// Everything that is wrong, as (key, what is wrong with its value).
@@ -60,10 +57,7 @@ impl TelemetryConfig {
         if let Some(endpoint) = &self.otlp_endpoint
             && !is_plain_http(endpoint)
         {
-            violations.push((
-                "otlp_endpoint",
-                format!("{endpoint:?} is not of the form http://host:port"),
-            ));
+            violations.push(("otlp_endpoint", format!("{endpoint:?} is not of the form http://host:port")));
         }
         violations
     }

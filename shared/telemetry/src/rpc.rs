@@ -81,14 +81,7 @@ where
         };
         propagation::set_parent(&span, request.headers());
         let future = span.in_scope(|| self.inner.call(request));
-        TracedFuture {
-            future,
-            call: Some(Call {
-                span,
-                side: Side::Server,
-                is_recorded: false,
-            }),
-        }
+        TracedFuture { future, call: Some(Call { span, side: Side::Server, is_recorded: false }) }
     }
 }
 
@@ -120,14 +113,7 @@ where
         };
         propagation::inject(&span, request.headers_mut());
         let future = span.in_scope(|| self.inner.call(request));
-        TracedFuture {
-            future,
-            call: Some(Call {
-                span,
-                side: Side::Client,
-                is_recorded: false,
-            }),
-        }
+        TracedFuture { future, call: Some(Call { span, side: Side::Client, is_recorded: false }) }
     }
 }
 
@@ -242,10 +228,7 @@ pin_project! {
 impl<B: Default> Default for TracedBody<B> {
     /// An empty body of no call.
     fn default() -> Self {
-        Self {
-            body: B::default(),
-            call: None,
-        }
+        Self { body: B::default(), call: None }
     }
 }
 

@@ -82,9 +82,7 @@ pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
         return Err(TelemetryError::Config { key, problem });
     }
     let provider = provider(config)?;
-    subscriber(config, &provider, std::io::stderr)
-        .try_init()
-        .map_err(|_| TelemetryError::Twice)?;
+    subscriber(config, &provider, std::io::stderr).try_init().map_err(|_| TelemetryError::Twice)?;
     Ok(Guard { provider })
 }
 
@@ -103,19 +101,11 @@ where
     let logs: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
         LogFormat::Text => {
             let format = WithTrace::Text(Format::default().with_ansi(ansi));
-            fmt::layer()
-                .event_format(format)
-                .with_ansi(ansi)
-                .with_writer(writer)
-                .boxed()
+            fmt::layer().event_format(format).with_ansi(ansi).with_writer(writer).boxed()
         }
         LogFormat::Json => {
             let format = WithTrace::Json(Format::default().json().flatten_event(true).with_span_list(false));
-            fmt::layer()
-                .event_format(format)
-                .fmt_fields(JsonFields::new())
-                .with_writer(writer)
-                .boxed()
+            fmt::layer().event_format(format).fmt_fields(JsonFields::new()).with_writer(writer).boxed()
         }
     };
     let filter = EnvFilter::try_new(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -126,22 +116,14 @@ where
         .with_threads(false)
         .with_target(false)
         .with_filter(LevelFilter::INFO);
-    tracing_subscriber::registry()
-        .with(logs.with_filter(filter))
-        .with(spans)
+    tracing_subscriber::registry().with(logs.with_filter(filter)).with(spans)
 }
 
 fn provider(config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
     let resource = Resource::builder_empty()
         .with_service_name(config.service_name.clone())
-        .with_attribute(opentelemetry::KeyValue::new(
-            "service.version",
-            env!("CARGO_PKG_VERSION"),
-        ))
-        .with_attribute(opentelemetry::KeyValue::new(
-            "process.pid",
-            i64::from(std::process::id()),
-        ))
+        .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_attribute(opentelemetry::KeyValue::new("process.pid", i64::from(std::process::id())))
         .build();
     let builder = SdkTracerProvider::builder().with_resource(resource);
     let Some(endpoint) = &config.otlp_endpoint else {
@@ -154,11 +136,8 @@ fn provider(config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryErro
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
-    let batches = BatchConfigBuilder::default()
-        .with_max_queue_size(QUEUED_SPANS)
-        .with_scheduled_delay(Duration::from_secs(1));
-    let processor = BatchSpanProcessor::builder(exporter)
-        .with_batch_config(batches.build())
-        .build();
+    let batches =
+        BatchConfigBuilder::default().with_max_queue_size(QUEUED_SPANS).with_scheduled_delay(Duration::from_secs(1));
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
     Ok(builder.with_span_processor(processor).build())
 }

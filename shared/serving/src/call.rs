@@ -1,0 +1,267 @@
+//! What surrounds every call: its deadline, its cancellation, and what it ends with.
+//!
+//! A handler's work outlives the handler: a generation runs in tasks and device jobs while its response streams. So the
+//! deadline holds until the last byte of the body, and the token that stops the work fires when the body is dropped,
+//! however that comes about.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::Status;
+use tower::{Layer, Service};
+use unipic_api::{ApiError, Reason};
+
+use crate::remap::{put_right, write_status};
+use crate::server::State;
+
+/// The caller's deadline and presence. Every request carries one among its extensions.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// When the caller stops waiting, or the server's own limit where that is sooner.
+    pub deadline: Instant,
+    /// Fires when the call is over: answered, late, or its caller gone.
+    pub cancel: CancellationToken,
+}
+
+impl CallContext {
+    /// The context of a request. One that came by no server of ours, as in a handler's test, has an hour and is never
+    /// cancelled.
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get().cloned().unwrap_or_else(|| Self {
+            deadline: Instant::now() + Duration::from_secs(3600),
+            cancel: CancellationToken::new(),
+        })
+    }
+
+    /// Time left, zero when late. What a call to the next service is given.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Why the call is over, for work that finds it so.
+    pub fn error(&self) -> ApiError {
+        match self.remaining().is_zero() {
+            true => ApiError::DeadlineExceeded,
+            false => ApiError::Cancelled,
+        }
+    }
+}
+
+/// Guards every call of a server. See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct CallLayer {
+    /// The longest that any call may take.
+    pub(crate) max_call: Duration,
+    /// What the process is doing; only a ready one takes calls.
+    pub(crate) state: watch::Receiver<State>,
+    /// Counts the calls under way.
+    pub(crate) calls: TaskTracker,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind a [`CallLayer`].
+#[derive(Debug, Clone)]
+pub(crate) struct CallService<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for CallService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<CallBody<R>>;
+    type Error = S::Error;
+    type Future = CallFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
+        let context = CallContext { deadline: Instant::now() + timeout, cancel: CancellationToken::new() };
+        let is_ours = !request.uri().path().starts_with("/grpc.");
+        let refused = is_ours.then(|| self.layer.state.borrow().refusal()).flatten();
+        let guard = Guard {
+            _cancel: context.cancel.clone().drop_guard(),
+            // Health watches are open-ended; a drain must not wait for them.
+            _call: is_ours.then(|| self.layer.calls.token()),
+        };
+        let sleep = tokio::time::sleep_until(context.deadline.into());
+        request.extensions_mut().insert(context);
+        let future = refused.is_none().then(|| self.inner.call(request));
+        CallFuture { future, refused, sleep: Some(Box::pin(sleep)), guard: Some(guard) }
+    }
+}
+
+/// What is over when a call is.
+#[derive(Debug)]
+struct Guard {
+    _cancel: DropGuard,
+    _call: Option<TaskTrackerToken>,
+}
+
+/// The caller's timeout: up to eight digits and a unit. Anything else is none.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+pin_project! {
+    /// A response to come, until the deadline.
+    pub(crate) struct CallFuture<F> {
+        #[pin]
+        future: Option<F>,
+        refused: Option<ApiError>,
+        sleep: Option<Pin<Box<Sleep>>>,
+        guard: Option<Guard>,
+    }
+}
+
+impl<F, R, E> Future for CallFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<CallBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let error = match (this.refused.take(), this.future.as_mut().as_pin_mut()) {
+            (Some(error), _) => error,
+            (None, Some(future)) => match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+                Ok(Poll::Ready(result)) => {
+                    let (sleep, guard) = (this.sleep.take(), this.guard.take());
+                    return Poll::Ready(result.map(|response| guarded(response, sleep, guard)));
+                }
+                Ok(Poll::Pending) => {
+                    if let Some(sleep) = this.sleep.as_mut() {
+                        ready!(sleep.as_mut().poll(context));
+                    }
+                    ApiError::DeadlineExceeded
+                }
+                Err(_) => panicked(),
+            },
+            (None, None) => ApiError::Fault(Reason::Bug),
+        };
+        // The work must be told before the caller is.
+        this.guard.take();
+        this.future.set(None);
+        let (parts, ()) = Status::from(error).into_http::<()>().into_parts();
+        Poll::Ready(Ok(Response::from_parts(parts, CallBody { body: None, sleep: None, guard: None })))
+    }
+}
+
+/// The response with the call's guard on its body.
+fn guarded<R>(response: Response<R>, sleep: Option<Pin<Box<Sleep>>>, guard: Option<Guard>) -> Response<CallBody<R>> {
+    let (mut parts, body) = response.into_parts();
+    put_right(&mut parts.headers);
+    Response::from_parts(parts, CallBody { body: Some(body), sleep, guard })
+}
+
+/// A handler's panic becomes a status like any other fault; the panic hook has logged the place.
+fn panicked() -> ApiError {
+    tracing::error!("a handler panicked");
+    ApiError::Fault(Reason::Bug)
+}
+
+pin_project! {
+    /// A response's body, until the deadline. Dropping it cancels the call's work.
+    pub(crate) struct CallBody<B> {
+        #[pin]
+        body: Option<B>,
+        sleep: Option<Pin<Box<Sleep>>>,
+        guard: Option<Guard>,
+    }
+}
+
+impl<B: Body> Body for CallBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        // First the clock: a body that always has more would never come to it otherwise.
+        let is_late = this.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(context).is_ready());
+        let error = match is_late {
+            true => ApiError::DeadlineExceeded,
+            false => match catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))) {
+                Ok(frame) => return Poll::Ready(ready!(frame).map(|frame| frame.map(trailers_put_right))),
+                Err(_) => panicked(),
+            },
+        };
+        this.guard.take();
+        this.body.set(None);
+        let mut trailers = HeaderMap::new();
+        write_status(&Status::from(error), &mut trailers);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+}
+
+fn trailers_put_right<D>(frame: Frame<D>) -> Frame<D> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            put_right(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&headers)
+        };
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(read("3S"), Some(Duration::from_secs(3)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
+        assert_eq!(read("9n"), Some(Duration::from_nanos(9)));
+        for bad in ["", "S", "1", "123456789S", "-1S", "+1S", "1.5S", "1s", "1 S"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+}

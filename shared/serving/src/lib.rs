@@ -1,0 +1,22 @@
+//! How every service of ours is started, guarded and stopped.
+//!
+//! A process loads its configuration with [`config::load`], builds its gRPC services, adds them to [`Services`], binds a
+//! [`Listener`] and calls [`serve`], which returns when the shutdown future resolves and the calls under way have ended,
+//! or the drain limit has passed. Handlers find their caller's deadline and cancellation in [`CallContext`].
+//!
+//! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
+//! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
+
+pub mod call;
+pub mod config;
+mod connection;
+mod listen;
+mod remap;
+mod server;
+mod shutdown;
+
+pub use call::CallContext;
+pub use config::{ConfigError, Problems, Validate};
+pub use listen::{ListenAddress, Listener};
+pub use server::{Drained, Readiness, ServerConfig, Services, serve};
+pub use shutdown::shutdown_signal;

@@ -1,0 +1,240 @@
+//! A server's life: loading, ready, draining, gone.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::{Layer, Service};
+use unipic_api::{ApiError, Reason};
+use unipic_telemetry::ServerTraceLayer;
+
+use crate::call::CallLayer;
+use crate::config::{Problems, Validate};
+use crate::connection::serve_connection;
+use crate::listen::{Accepted, ListenAddress, Listener};
+
+/// Connections at once; further ones are closed as they come.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// How long connections may take to close once no call is under way: clients that hold a health watch open, or take no
+/// notice of being sent away, are cut off after it.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// What an operator chooses about a server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where to listen: `127.0.0.1:50051` or `unix:/path`.
+    pub listen: ListenAddress,
+    /// How long a stop waits for the calls under way, in seconds.
+    pub drain_seconds: f64,
+    /// The longest any call may take, in seconds, whatever deadline its caller gives.
+    pub max_call_seconds: f64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let listen = ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50051)));
+        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0 }
+    }
+}
+
+impl Validate for ServerConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let a_day = 0.0..=86_400.0;
+        problems.check(a_day.contains(&self.drain_seconds), "drain_seconds", "must be from 0 to 86400");
+        let is_right = self.max_call_seconds > 0.0 && a_day.contains(&self.max_call_seconds);
+        problems.check(is_right, "max_call_seconds", "must be above 0 and at most 86400");
+    }
+}
+
+/// What a process is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Loading,
+    Ready,
+    Draining,
+}
+
+impl State {
+    /// Why a call is not taken now.
+    pub(crate) fn refusal(self) -> Option<ApiError> {
+        match self {
+            Self::Ready => None,
+            Self::Loading => Some(ApiError::unavailable(Reason::Loading)),
+            Self::Draining => Some(ApiError::unavailable(Reason::Draining)),
+        }
+    }
+}
+
+/// Tells a server and its health service when the process is warm.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    health: HealthReporter,
+    names: Vec<&'static str>,
+    state: watch::Sender<State>,
+}
+
+impl Readiness {
+    /// Calls are taken from now on and health says SERVING. A server that drains stays as it is.
+    pub async fn ready(&self) {
+        let is_new = self.state.send_if_modified(|state| {
+            let is_loading = *state == State::Loading;
+            if is_loading {
+                *state = State::Ready;
+            }
+            is_loading
+        });
+        if is_new {
+            self.tell(ServingStatus::Serving).await;
+            tracing::info!("ready");
+        }
+    }
+
+    async fn drain(&self) {
+        self.state.send_replace(State::Draining);
+        self.tell(ServingStatus::NotServing).await;
+    }
+
+    async fn tell(&self, status: ServingStatus) {
+        // The empty name stands for the process as a whole.
+        for name in self.names.iter().chain(&[""]) {
+            self.health.set_service_status(*name, status).await;
+        }
+    }
+}
+
+/// The gRPC services of a process, with health and reflection.
+#[derive(Debug)]
+pub struct Services {
+    routes: RoutesBuilder,
+    readiness: Readiness,
+}
+
+impl Services {
+    /// No services but `grpc.health.v1` and `grpc.reflection.v1`. Health says NOT_SERVING until [`Readiness::ready`].
+    pub async fn new() -> Self {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let mut routes = Routes::builder();
+        routes.add_service(health_service);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(unipic_api::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        match reflection {
+            Ok(service) => {
+                routes.add_service(service);
+            }
+            // The descriptors are constants and a test reads them, so this is out of reach; calls work without.
+            Err(error) => tracing::error!(%error, "no reflection"),
+        }
+        let readiness = Readiness { health, names: Vec::new(), state: watch::Sender::new(State::Loading) };
+        // tonic-health says SERVING for the whole from the start.
+        readiness.tell(ServingStatus::NotServing).await;
+        Self { routes, readiness }
+    }
+
+    /// Adds a generated server. Set its message limits before: they are the service's own.
+    #[must_use]
+    pub async fn add<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self.readiness.names.push(S::NAME);
+        self.readiness.health.set_service_status(S::NAME, ServingStatus::NotServing).await;
+        self
+    }
+
+    /// The handle to say that the process is warm. Take it after the last [`Services::add`].
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Calls that were still under way when the drain limit passed, and were cut off.
+    pub calls_cut_off: usize,
+}
+
+/// Serves until `shutdown` resolves; then takes no new calls or connections, waits for the calls under way, at most
+/// for `drain_seconds`, and closes every connection.
+///
+/// Dropping the future closes everything at once.
+pub async fn serve(
+    listener: Listener,
+    services: Services,
+    config: &ServerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let Services { routes, readiness } = services;
+    let calls = TaskTracker::new();
+    let guard = CallLayer {
+        max_call: Duration::from_secs_f64(config.max_call_seconds),
+        state: readiness.state.subscribe(),
+        calls: calls.clone(),
+    };
+    let service = ServerTraceLayer.layer(guard.layer(routes.routes().prepare()));
+    let drain = CancellationToken::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let is_full = connections.len() >= MAX_CONNECTIONS;
+        match accepted {
+            Ok(_) if is_full => tracing::warn!("{MAX_CONNECTIONS} connections: a further one was closed"),
+            Ok(Accepted::Tcp(stream, peer)) => {
+                connections.spawn(serve_connection(stream, Some(peer), service.clone(), drain.clone()));
+            }
+            Ok(Accepted::Unix(stream)) => {
+                connections.spawn(serve_connection(stream, None, service.clone(), drain.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: accepting again at once would only burn the processor.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    readiness.drain().await;
+    drop(listener);
+    drain.cancel();
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+}
+
+/// Waits for the calls under way within `limit`, then for the connections to close, then closes them.
+async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
+    calls.close();
+    tracing::info!(calls = calls.len(), connections = connections.len(), "draining");
+    // Connections go on being driven: they run in their own tasks.
+    let calls_cut_off = match tokio::time::timeout(limit, calls.wait()).await {
+        Ok(()) => 0,
+        Err(_) => calls.len(),
+    };
+    if calls_cut_off == 0 {
+        let closed = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSING, closed).await.is_err() {
+            tracing::debug!("connections without calls are cut off");
+        }
+    }
+    connections.shutdown().await;
+    tracing::info!(calls_cut_off, "stopped");
+    Drained { calls_cut_off }
+}
