@@ -1,1 +1,34 @@
-//! (being written)
+//! The gateway: the public gRPC service, and the flows behind it.
+//!
+//! It holds no weights. A flow (generate, edit, understand, embed) is validated whole before any compute, waits for a
+//! place, drives the services behind [`Backends`] and turns what they send into typed events. Embeddings pass through as
+//! an opaque type, so the same flows run over gRPC ([`remote::RemoteBackends`]) and, in a node, over values in memory.
+//!
+//! Invariants: no tensor library and no model code here; every error leaves through `unipic_api::ApiError`; dropping a
+//! client's stream ends its flow, its backend streams and its place; a user's text never becomes a template segment.
+
+mod admission;
+mod backends;
+mod config;
+mod deadline;
+mod events;
+mod flows;
+mod gateway;
+mod metadata;
+mod model;
+mod pictures;
+mod prompt;
+// pub mod remote;
+// mod run;
+mod service;
+mod validation;
+
+pub use backends::{
+    AnswerEvent, AnswerSpec, Backends, CallContext, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent,
+    SynthesisImage,
+};
+pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig};
+pub use events::EventStream;
+pub use gateway::Gateway;
+pub use model::Model;
+// pub use run::{RunError, run};

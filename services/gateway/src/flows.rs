@@ -1,0 +1,66 @@
+//! What happens to a request once it is judged and has its turn.
+
+mod embed;
+mod image;
+mod replay;
+mod understand;
+
+pub(crate) use embed::embed;
+pub(crate) use image::{ImageEvent, ImageFlow, make_images};
+pub(crate) use understand::{UnderstandEvent, understand};
+
+use std::time::Instant;
+
+use unipic_api::{ApiError, pb};
+
+use crate::admission::{Place, Ticket};
+use crate::backends::{Backends, CallContext};
+use crate::events::Events;
+use crate::gateway::Gateway;
+use unipic_imaging::Rgb8;
+
+/// Waits for a place, telling the client how many are ahead.
+#[tracing::instrument(name = "queue", skip_all)]
+pub(crate) async fn take_place<T>(ticket: Ticket, events: &Events<T>) -> Result<Place, ApiError>
+where
+    pb::Queued: Into<T>,
+{
+    ticket.wait(|position| events.offer(pb::Queued { position })).await
+}
+
+/// Encodes one image by a path.
+async fn encode<B: Backends>(
+    gateway: &Gateway<B>,
+    image: Rgb8,
+    path: pb::EncoderPath,
+    call: &CallContext,
+) -> Result<B::Embeddings, ApiError> {
+    let model = gateway.model()?;
+    let shared = &gateway.shared;
+    match path {
+        pb::EncoderPath::Siglip2 => {
+            let image = shared.pictures.square(image, model.facts.understanding.image_size).await?;
+            retry_once(|| shared.backends.encode_siglip(image.clone(), call)).await
+        }
+        _ => {
+            let image = shared.pictures.square(image, model.facts.synthesis.base_image_size).await?;
+            retry_once(|| shared.backends.encode_mar(image.clone(), call)).await
+        }
+    }
+}
+
+/// A stateless call: where a replica was lost, another may do it.
+async fn retry_once<T, F: Future<Output = Result<T, ApiError>>>(call: impl Fn() -> F) -> Result<T, ApiError> {
+    match call().await {
+        Err(error) if replay::is_loss(&error) => {
+            tracing::warn!(%error, "a backend was lost; trying once more");
+            call().await
+        }
+        outcome => outcome,
+    }
+}
+
+/// Milliseconds since a moment.
+fn ms_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}

@@ -1,0 +1,26 @@
+//! Embed: an image to the embeddings that the language model sees.
+
+use unipic_api::{ApiError, pb};
+
+use super::encode;
+use crate::admission::Ticket;
+use crate::backends::{Backends, CallContext};
+use crate::events::Events;
+use crate::gateway::Gateway;
+use crate::validation::EmbedSpec;
+
+/// Runs the flow to its end. The responses are frames and have no event for waiting.
+pub(crate) async fn embed<B: Backends>(
+    gateway: Gateway<B>,
+    spec: EmbedSpec,
+    call: CallContext,
+    ticket: Ticket,
+    events: Events<pb::EmbedResponse>,
+) -> Result<(), ApiError> {
+    let _place = ticket.wait(|_| ()).await?;
+    let embeddings = encode(&gateway, spec.image, spec.path, &call).await?;
+    for frame in gateway.shared.backends.frames(embeddings).await? {
+        events.send(pb::EmbedResponse { frame: Some(frame) }).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Generate and Edit: one synthesis, watched, its images written and handed on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use tracing::Instrument;
+use unipic_api::{ApiError, Reason, pb};
+use unipic_imaging::{Format, Rgb8};
+
+use super::replay::{Delivery, is_loss};
+use super::{ms_since, take_place};
+use crate::admission::Ticket;
+use crate::backends::{Backends, CallContext, ReplyStream, SynthesisEvent, SynthesisImage};
+use crate::events::Events;
+use crate::gateway::Gateway;
+use crate::metadata;
+use crate::model::Model;
+use crate::pictures::Source;
+use crate::validation::ImageSpec;
+
+/// An event of either flow; both responses have the same events.
+#[derive(Debug, Clone)]
+pub(crate) enum ImageEvent {
+    Queued(pb::Queued),
+    Progress(pb::Progress),
+    Preview(pb::Preview),
+    Image(pb::ImageResult),
+    Done(pb::ImageDone),
+}
+
+impl From<pb::Queued> for ImageEvent {
+    fn from(queued: pb::Queued) -> Self {
+        Self::Queued(queued)
+    }
+}
+
+/// A judged request with all it needs.
+pub(crate) struct ImageFlow<B> {
+    pub(crate) gateway: Gateway<B>,
+    pub(crate) model: Arc<Model>,
+    pub(crate) spec: ImageSpec,
+    /// There for an edit.
+    pub(crate) source: Option<Source>,
+    pub(crate) call: CallContext,
+    pub(crate) began: Instant,
+}
+
+/// Runs the flow to its end.
+pub(crate) async fn make_images<B: Backends>(
+    flow: ImageFlow<B>,
+    ticket: Ticket,
+    events: Events<ImageEvent>,
+) -> Result<(), ApiError> {
+    let _place = take_place(ticket, &events).await?;
+    let parameters = flow.spec.parameters(flow.model.facts.synthesis.stride, flow.source.is_some());
+    let mut delivery = Delivery::new(flow.spec.n);
+    let mut replayed = false;
+    let timings = loop {
+        let attempt = flow.attempt(delivery.rest(&parameters), &mut delivery, &events);
+        let span = tracing::info_span!("synthesize", seed = flow.spec.seed, replayed);
+        match attempt.instrument(span).await {
+            Err(error) if is_loss(&error) && !replayed => {
+                tracing::warn!(%error, "the synthesis was lost; starting it again with the same seed");
+                replayed = true;
+            }
+            outcome => break outcome?,
+        }
+    };
+    let done = pb::ImageDone {
+        options: Some(flow.spec.to_options()),
+        timings: Some(timings),
+        weights_sha256: flow.model.weights_sha256.clone(),
+    };
+    events.send(ImageEvent::Done(done)).await
+}
+
+impl<B: Backends> ImageFlow<B> {
+    /// One synthesis from its start to its end or its loss.
+    async fn attempt(
+        &self,
+        parameters: pb::SynthesisParameters,
+        delivery: &mut Delivery,
+        events: &Events<ImageEvent>,
+    ) -> Result<pb::SynthesisTimings, ApiError> {
+        let source = self.source.as_ref().map(|source| source.pixels.clone());
+        let began = Instant::now();
+        let mut replies: ReplyStream<SynthesisEvent> =
+            self.gateway.shared.backends.synthesize(parameters, source, &self.call).await?;
+        while let Some(reply) = replies.next().await {
+            match reply? {
+                SynthesisEvent::Progress(progress) => {
+                    if let Some(progress) = delivery.progress(progress) {
+                        events.send(ImageEvent::Progress(self.progress(progress, began))).await?;
+                    }
+                }
+                SynthesisEvent::Image(image) if image.preview => self.preview(image, delivery, events).await?,
+                SynthesisEvent::Image(image) => {
+                    if delivery.take(image.image)? {
+                        self.finished(image, events).await?;
+                    }
+                }
+                SynthesisEvent::Done(timings) => return delivery.complete().map(|()| timings),
+            }
+        }
+        // An end without `done` is a replica that went away in the middle.
+        Err(ApiError::unavailable(Reason::BackendUnavailable))
+    }
+
+    /// Adds times. What is left is told from the pace since the first iteration began, prefill and queue included.
+    fn progress(&self, progress: pb::SynthesisProgress, began: Instant) -> pb::Progress {
+        let (done, all) = (f64::from(progress.iteration), f64::from(progress.iterations));
+        let remaining_ms = if done > 0.0 { ms_since(began) / done * (all - done).max(0.0) } else { 0.0 };
+        pb::Progress {
+            iteration: progress.iteration,
+            iterations: progress.iterations,
+            known_tokens: progress.known_tokens,
+            total_tokens: progress.total_tokens,
+            elapsed_ms: ms_since(self.began),
+            remaining_ms,
+        }
+    }
+
+    async fn preview(
+        &self,
+        image: SynthesisImage,
+        delivery: &Delivery,
+        events: &Events<ImageEvent>,
+    ) -> Result<(), ApiError> {
+        let (number, iteration) = (image.image, delivery.iteration());
+        let data = self.gateway.shared.pictures.encode(image.pixels, self.spec.format, None).await?;
+        let media_type = self.spec.format.media_type().to_owned();
+        events.send(ImageEvent::Preview(pb::Preview { image: number, iteration, data, media_type })).await
+    }
+
+    async fn finished(&self, image: SynthesisImage, events: &Events<ImageEvent>) -> Result<(), ApiError> {
+        let SynthesisImage { image: number, pixels, .. } = image;
+        self.check_size(&pixels)?;
+        let (width, height) = (pixels.width, pixels.height);
+        let crop = self.source.as_ref().map(|source| source.crop.clone());
+        let text = (self.spec.format == Format::Png)
+            .then(|| metadata::describe(&self.model, &self.spec, crop.as_ref(), number))
+            .flatten();
+        let result = pb::ImageResult {
+            image: number,
+            data: self.gateway.shared.pictures.encode(pixels, self.spec.format, text).await?,
+            media_type: self.spec.format.media_type().to_owned(),
+            width,
+            height,
+            seed: self.spec.seed,
+            crop,
+        };
+        events.send(ImageEvent::Image(result)).await
+    }
+
+    /// An image of another size than asked for must not leave as if it were the right one.
+    fn check_size(&self, pixels: &Rgb8) -> Result<(), ApiError> {
+        if (pixels.width, pixels.height) == (self.spec.width, self.spec.height) {
+            return Ok(());
+        }
+        tracing::error!(?pixels, "the synthesis service sent an image of another size than asked for");
+        Err(ApiError::Fault(Reason::Bug))
+    }
+}

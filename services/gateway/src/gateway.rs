@@ -1,0 +1,109 @@
+//! The gateway's shared state: backends, what they hold, the queue and the image workshop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use unipic_api::{ApiError, Reason};
+
+use crate::admission::Admission;
+use crate::backends::Backends;
+use crate::config::Config;
+use crate::model::Model;
+use crate::pictures::Pictures;
+
+/// Seconds between two looks while something is missing.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The public service over some backends. Clones share everything.
+#[derive(Debug)]
+pub struct Gateway<B> {
+    pub(crate) shared: Arc<Shared<B>>,
+}
+
+impl<B> Clone for Gateway<B> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared<B> {
+    pub(crate) backends: B,
+    pub(crate) config: Config,
+    pub(crate) admission: Admission,
+    pub(crate) pictures: Pictures,
+    model: watch::Sender<Option<Arc<Model>>>,
+}
+
+impl<B: Backends> Gateway<B> {
+    /// A gateway that knows its backends but not yet what they hold: it answers UNAVAILABLE until
+    /// [`Gateway::refresh_model`] has succeeded once.
+    pub fn new(backends: B, config: Config) -> Self {
+        let shared = Shared {
+            admission: Admission::new(&config.admission),
+            pictures: Pictures::new(&config.limits),
+            model: watch::Sender::new(None),
+            backends,
+            config,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks all backends what they hold and serves that from now on.
+    ///
+    /// # Errors
+    /// `Unavailable` when a backend did not answer or the parts do not fit each other; the log says which.
+    pub async fn refresh_model(&self) -> Result<Arc<Model>, ApiError> {
+        let facts = self.shared.backends.facts().await.map_err(|missing| {
+            for part in &missing {
+                tracing::warn!(backend = part.backend, error = %part.error, "a backend does not answer yet");
+            }
+            ApiError::unavailable(Reason::BackendUnavailable)
+        })?;
+        let model = Model::new(facts, &self.shared.config).map_err(|problem| {
+            tracing::error!(problem, "the backends hold models that do not fit each other");
+            ApiError::unavailable(Reason::BackendUnavailable)
+        })?;
+        let changed = self.shared.model.borrow().as_deref() != Some(&model);
+        let model = Arc::new(model);
+        if changed {
+            tracing::info!(name = %model.name, weights = %model.weights_sha256, "serving");
+            self.shared.model.send_replace(Some(Arc::clone(&model)));
+        }
+        Ok(model)
+    }
+
+    /// Looks again and again until cancelled, so that the gateway follows backends that come, go and are replaced.
+    /// `ready` is told whether a model is served whenever that changes. A backend that goes away later does not take
+    /// readiness back: single requests fail and say so, and other replicas may serve them.
+    pub async fn follow_backends(&self, cancel: CancellationToken, mut ready: impl FnMut(bool) + Send) {
+        let refresh = Duration::from_secs(self.shared.config.refresh_seconds);
+        let mut is_ready = false;
+        loop {
+            let pause = match self.refresh_model().await {
+                Ok(_) if !is_ready => {
+                    is_ready = true;
+                    ready(true);
+                    refresh
+                }
+                Ok(_) => refresh,
+                Err(_) => RETRY,
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// What is served.
+    ///
+    /// # Errors
+    /// `Unavailable` while the backends have not said what they hold.
+    pub fn model(&self) -> Result<Arc<Model>, ApiError> {
+        let retry_after = Some(RETRY);
+        self.shared.model.borrow().clone().ok_or(ApiError::Unavailable { reason: Reason::Loading, retry_after })
+    }
+}

@@ -1,0 +1,150 @@
+//! The gRPC face of the gateway: requests judged, queued and turned into streams. Thin: the flows know no tonic.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+use tracing::Instrument;
+use unipic_api::pb;
+
+use crate::backends::Backends;
+use crate::deadline::call_context;
+use crate::events::EventStream;
+use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
+use crate::gateway::Gateway;
+use crate::validation::{self, EditSpec};
+
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl<B: Backends> Gateway<B> {
+    /// The context of a request that came now.
+    fn call<T>(&self, request: &Request<T>) -> crate::CallContext {
+        call_context(request.metadata(), Duration::from_secs(self.shared.config.limits.max_request_seconds))
+    }
+}
+
+#[tonic::async_trait]
+impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
+    type GenerateStream = ResponseStream<pb::GenerateResponse>;
+    type EditStream = ResponseStream<pb::EditResponse>;
+    type UnderstandStream = ResponseStream<pb::UnderstandResponse>;
+    type EmbedStream = ResponseStream<pb::EmbedResponse>;
+
+    async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
+        let (began, call) = (Instant::now(), self.call(&request));
+        let model = self.model()?;
+        let spec = validation::generate(request.into_inner(), &model)?;
+        let ticket = self.shared.admission.enter()?;
+        let span = image_span("generate", &spec);
+        let gateway = self.clone();
+        let events = span.in_scope(|| {
+            EventStream::spawn(call, |events, call| {
+                let flow = ImageFlow { gateway, model, spec, source: None, call, began };
+                flows::make_images(flow, ticket, events)
+            })
+        });
+        Ok(Response::new(events.map(|event| event.map(generate_response)).boxed()))
+    }
+
+    async fn edit(&self, request: Request<pb::EditRequest>) -> Result<Response<Self::EditStream>, Status> {
+        let (began, call) = (Instant::now(), self.call(&request));
+        let model = self.model()?;
+        let judged = validation::edit(request.into_inner(), &model, &self.shared.pictures);
+        let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
+        let ticket = self.shared.admission.enter()?;
+        let span = image_span("edit", &spec);
+        let gateway = self.clone();
+        let events = span.in_scope(|| {
+            EventStream::spawn(call, |events, call| {
+                let flow = ImageFlow { gateway, model, spec, source: Some(source), call, began };
+                flows::make_images(flow, ticket, events)
+            })
+        });
+        Ok(Response::new(events.map(|event| event.map(edit_response)).boxed()))
+    }
+
+    async fn understand(
+        &self,
+        request: Request<pb::UnderstandRequest>,
+    ) -> Result<Response<Self::UnderstandStream>, Status> {
+        let (began, call) = (Instant::now(), self.call(&request));
+        let model = self.model()?;
+        let judged = validation::understand(request.into_inner(), &model, &self.shared.pictures);
+        let spec = judged.instrument(tracing::info_span!("validate")).await?;
+        let ticket = self.shared.admission.enter()?;
+        let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
+        let gateway = self.clone();
+        let events = span.in_scope(|| {
+            EventStream::spawn(call, |events, call| flows::understand(gateway, spec, call, ticket, events, began))
+        });
+        Ok(Response::new(events.map(|event| event.map(understand_response)).boxed()))
+    }
+
+    async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
+        let call = self.call(&request);
+        let model = self.model()?;
+        let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
+        let spec = judged.instrument(tracing::info_span!("validate")).await?;
+        let ticket = self.shared.admission.enter()?;
+        let span = tracing::info_span!("embed", path = spec.path.as_str_name());
+        let gateway = self.clone();
+        let events = span
+            .in_scope(|| EventStream::spawn(call, |events, call| flows::embed(gateway, spec, call, ticket, events)));
+        Ok(Response::new(events.boxed()))
+    }
+
+    async fn get_model(
+        &self,
+        _request: Request<pb::GetModelRequest>,
+    ) -> Result<Response<pb::GetModelResponse>, Status> {
+        Ok(Response::new(self.model()?.to_response()))
+    }
+}
+
+/// The span of an image flow: sizes, never the prompt.
+fn image_span(task: &'static str, spec: &validation::ImageSpec) -> tracing::Span {
+    tracing::info_span!(
+        "make_images",
+        task,
+        n = spec.n,
+        width = spec.width,
+        height = spec.height,
+        iterations = spec.iterations,
+        head_steps = spec.head_steps,
+    )
+}
+
+fn generate_response(event: ImageEvent) -> pb::GenerateResponse {
+    use pb::generate_response::Event;
+    let event = match event {
+        ImageEvent::Queued(queued) => Event::Queued(queued),
+        ImageEvent::Progress(progress) => Event::Progress(progress),
+        ImageEvent::Preview(preview) => Event::Preview(preview),
+        ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Done(done) => Event::Done(done),
+    };
+    pb::GenerateResponse { event: Some(event) }
+}
+
+fn edit_response(event: ImageEvent) -> pb::EditResponse {
+    use pb::edit_response::Event;
+    let event = match event {
+        ImageEvent::Queued(queued) => Event::Queued(queued),
+        ImageEvent::Progress(progress) => Event::Progress(progress),
+        ImageEvent::Preview(preview) => Event::Preview(preview),
+        ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Done(done) => Event::Done(done),
+    };
+    pb::EditResponse { event: Some(event) }
+}
+
+fn understand_response(event: UnderstandEvent) -> pb::UnderstandResponse {
+    use pb::understand_response::Event;
+    let event = match event {
+        UnderstandEvent::Queued(queued) => Event::Queued(queued),
+        UnderstandEvent::Text(text) => Event::TextDelta(text),
+        UnderstandEvent::Done(done) => Event::Done(done),
+    };
+    pb::UnderstandResponse { event: Some(event) }
+}
