@@ -41,11 +41,7 @@ pub struct AttentionSegment {
 impl AttentionSegment {
     /// A segment without past in which every row sees every other.
     pub fn full(n_rows: usize) -> Self {
-        Self {
-            n_rows,
-            past: Vec::new(),
-            mask: Mask::Full,
-        }
+        Self { n_rows, past: Vec::new(), mask: Mask::Full }
     }
 }
 
@@ -65,10 +61,7 @@ pub fn attend(
     layout: HeadLayout,
 ) -> Result<Tensor> {
     check(q, k, v, segments, layout)?;
-    let past_fits = segments
-        .iter()
-        .flat_map(|s| &s.past)
-        .all(|(k, v)| is_cpu_f32(k) && is_cpu_f32(v));
+    let past_fits = segments.iter().flat_map(|s| &s.past).all(|(k, v)| is_cpu_f32(k) && is_cpu_f32(v));
     if ops == Ops::Inference && past_fits && [q, k, v].into_iter().all(is_cpu_f32) {
         return attend_fused(q, k, v, segments, layout);
     }
@@ -84,11 +77,7 @@ pub fn attend(
 
 /// Holds the shapes against the segments and the layout.
 fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[AttentionSegment], layout: HeadLayout) -> Result<()> {
-    let HeadLayout {
-        n_heads,
-        n_kv_heads,
-        head_dim,
-    } = layout;
+    let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
     if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         candle_core::bail!("{n_heads} query heads cannot share {n_kv_heads} key-value heads");
     }
@@ -99,11 +88,7 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[AttentionSegment], layo
     }
     for (k, v) in segments.iter().flat_map(|s| &s.past) {
         if k.dims2()?.1 != width || k.dims() != v.dims() {
-            candle_core::bail!(
-                "past keys {:?} and values {:?} do not fit {layout:?}",
-                k.shape(),
-                v.shape()
-            );
+            candle_core::bail!("past keys {:?} and values {:?} do not fit {layout:?}", k.shape(), v.shape());
         }
     }
     Ok(())
@@ -131,26 +116,13 @@ fn attend_fused(
     }
     let guards: Vec<Vec<_>> = owned
         .iter()
-        .map(|(_, _, chunks)| {
-            chunks
-                .iter()
-                .map(|(k, v)| (k.storage_and_layout(), v.storage_and_layout()))
-                .collect()
-        })
+        .map(|(_, _, chunks)| chunks.iter().map(|(k, v)| (k.storage_and_layout(), v.storage_and_layout())).collect())
         .collect();
     let mut operands = Vec::with_capacity(segments.len());
     for ((first_row, segment, _), guards) in owned.iter().zip(&guards) {
-        let chunks = guards
-            .iter()
-            .map(|(k, v)| Ok((values(&k.0, k.1)?, values(&v.0, v.1)?)))
-            .collect::<Result<_>>()?;
+        let chunks = guards.iter().map(|(k, v)| Ok((values(&k.0, k.1)?, values(&v.0, v.1)?))).collect::<Result<_>>()?;
         let (n_rows, mask) = (segment.n_rows, segment.mask);
-        operands.push(kernels::attention::Segment {
-            first_row: *first_row,
-            n_rows,
-            chunks,
-            mask,
-        });
+        operands.push(kernels::attention::Segment { first_row: *first_row, n_rows, chunks, mask });
     }
     let q = q.contiguous()?;
     let mut out = vec![0.0; q.elem_count()];
@@ -169,11 +141,7 @@ fn attend_composed(
     segment: &AttentionSegment,
     layout: HeadLayout,
 ) -> Result<Tensor> {
-    let HeadLayout {
-        n_heads,
-        n_kv_heads,
-        head_dim,
-    } = layout;
+    let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
     let keys: Vec<&Tensor> = segment.past.iter().map(|(k, _)| k).chain([k]).collect();
     let values: Vec<&Tensor> = segment.past.iter().map(|(_, v)| v).chain([v]).collect();
     let (k, v) = (Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?);
@@ -205,11 +173,7 @@ const SCORES: usize = 1 << 26;
 /// Query rows `[t, n_heads·head_dim]` against keys and values `[n_kv_heads, s, head_dim]`; the first row sees `visible`
 /// keys and each next row one more, or all see all.
 fn attend_rows(q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>, layout: HeadLayout) -> Result<Tensor> {
-    let HeadLayout {
-        n_heads,
-        n_kv_heads,
-        head_dim,
-    } = layout;
+    let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
     let (t, s, group) = (q.dim(0)?, k.dim(1)?, n_heads / n_kv_heads);
     // [n_kv_heads, group·t, head_dim]: the queries of a group share one product with their keys.
     let q = q.reshape((t, n_kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?;
@@ -219,10 +183,7 @@ fn attend_rows(q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>, layou
         None => scores,
         Some(visible) => {
             let mask = causal_mask(t, s, visible, q.device())?;
-            scores
-                .reshape((n_kv_heads, group, t, s))?
-                .broadcast_add(&mask)?
-                .reshape((n_kv_heads, group * t, s))?
+            scores.reshape((n_kv_heads, group, t, s))?.broadcast_add(&mask)?.reshape((n_kv_heads, group * t, s))?
         }
     };
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
@@ -232,8 +193,7 @@ fn attend_rows(q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>, layou
 
 /// `[t, s]`: 0 where row i may see column j < visible + i, −∞ elsewhere.
 fn causal_mask(t: usize, s: usize, visible: usize, device: &candle_core::Device) -> Result<Tensor> {
-    let mask: Vec<f32> = (0..t)
-        .flat_map(|i| (0..s).map(move |j| if j < visible + i { 0.0 } else { f32::NEG_INFINITY }))
-        .collect();
+    let mask: Vec<f32> =
+        (0..t).flat_map(|i| (0..s).map(move |j| if j < visible + i { 0.0 } else { f32::NEG_INFINITY })).collect();
     Tensor::from_vec(mask, (t, s), device)
 }

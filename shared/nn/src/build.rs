@@ -29,11 +29,7 @@ pub struct Build<'a> {
 impl<'a> Build<'a> {
     /// Dense linear layers on `ops`.
     pub fn new(tensors: VarBuilder<'a>, ops: Ops) -> Self {
-        Self {
-            tensors,
-            ops,
-            linear_format: LinearFormat::Dense,
-        }
+        Self { tensors, ops, linear_format: LinearFormat::Dense }
     }
 
     /// The same with another format for linear layers.
@@ -44,11 +40,7 @@ impl<'a> Build<'a> {
 
     /// The place one step down, by checkpoint name.
     pub fn pp(&self, name: impl ToString) -> Self {
-        Self {
-            tensors: self.tensors.pp(name),
-            ops: self.ops,
-            linear_format: self.linear_format,
-        }
+        Self { tensors: self.tensors.pp(name), ops: self.ops, linear_format: self.linear_format }
     }
 
     /// The tensor `name` at this place.

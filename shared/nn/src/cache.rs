@@ -28,11 +28,7 @@ struct Block {
 impl KvCache {
     /// An empty cache for a model of `n_layers` layers.
     pub fn new(n_layers: usize) -> Self {
-        Self {
-            n_layers,
-            shared: Vec::new(),
-            tail: vec![None; n_layers],
-        }
+        Self { n_layers, shared: Vec::new(), tail: vec![None; n_layers] }
     }
 
     /// Positions held. During a pass, layers already run have one pass more than the rest: this counts the last layer.
@@ -46,10 +42,7 @@ impl KvCache {
     }
 
     fn tail_len(&self) -> usize {
-        self.tail
-            .last()
-            .and_then(Option::as_ref)
-            .map_or(0, |(k, _)| k.dims()[0])
+        self.tail.last().and_then(Option::as_ref).map_or(0, |(k, _)| k.dims()[0])
     }
 
     /// The chunks of a layer in order of position; their lengths add up to the layer's length.
@@ -78,10 +71,7 @@ impl KvCache {
     pub fn truncate(&mut self, len: usize) -> Result<()> {
         let shared: usize = self.shared.iter().map(|b| b.len).sum();
         if len < shared || len > self.len() {
-            candle_core::bail!(
-                "cannot cut a cache of {} positions, {shared} of them shared, to {len}",
-                self.len()
-            );
+            candle_core::bail!("cannot cut a cache of {} positions, {shared} of them shared, to {len}", self.len());
         }
         for layer in &mut self.tail {
             *layer = match layer.take() {
@@ -99,11 +89,7 @@ impl KvCache {
             let layers = self.tail.iter_mut().filter_map(Option::take).collect();
             self.shared.push(Arc::new(Block { layers, len }));
         }
-        Self {
-            n_layers: self.n_layers,
-            shared: self.shared.clone(),
-            tail: vec![None; self.n_layers],
-        }
+        Self { n_layers: self.n_layers, shared: self.shared.clone(), tail: vec![None; self.n_layers] }
     }
 
     /// Bytes of this cache's own tail; shared blocks are counted by [`KvCache::shared_bytes`].

@@ -24,11 +24,7 @@ impl Linear {
     /// # Errors
     /// When a tensor is missing or misshapen.
     pub fn load(build: &Build, n_in: usize, n_out: usize) -> Result<Self> {
-        Self::from_weight(
-            build,
-            build.get((n_out, n_in), "weight")?,
-            Some(build.get(n_out, "bias")?),
-        )
+        Self::from_weight(build, build.get((n_out, n_in), "weight")?, Some(build.get(n_out, "bias")?))
     }
 
     /// Loads `weight` `[n_out, n_in]` alone.

@@ -22,9 +22,8 @@ pub struct Angles {
 impl Rotary {
     /// Frequencies θ^(−2i/head_dim) for i in 0..head_dim/2.
     pub fn new(head_dim: usize, theta: f64) -> Self {
-        let inverse_frequencies = (0..head_dim / 2)
-            .map(|i| (1.0 / theta.powf(2.0 * i as f64 / head_dim as f64)) as f32)
-            .collect();
+        let inverse_frequencies =
+            (0..head_dim / 2).map(|i| (1.0 / theta.powf(2.0 * i as f64 / head_dim as f64)) as f32).collect();
         Self { inverse_frequencies }
     }
 
@@ -34,17 +33,12 @@ impl Rotary {
     /// When the device refuses the tensors.
     pub fn angles(&self, positions: &[usize], device: &Device) -> Result<Angles> {
         let half = self.inverse_frequencies.len();
-        let angles: Vec<f32> = positions
-            .iter()
-            .flat_map(|&p| self.inverse_frequencies.iter().map(move |f| p as f32 * f))
-            .collect();
+        let angles: Vec<f32> =
+            positions.iter().flat_map(|&p| self.inverse_frequencies.iter().map(move |f| p as f32 * f)).collect();
         let cos: Vec<f32> = angles.iter().map(|a| a.cos()).collect();
         let sin: Vec<f32> = angles.iter().map(|a| a.sin()).collect();
         let shape = (positions.len(), half);
-        Ok(Angles {
-            cos: Tensor::from_vec(cos, shape, device)?,
-            sin: Tensor::from_vec(sin, shape, device)?,
-        })
+        Ok(Angles { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
     }
 }
 
@@ -63,8 +57,6 @@ impl Angles {
         let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?);
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        Tensor::cat(&[first, second], 2)?
-            .reshape((t, width))?
-            .to_dtype(x.dtype())
+        Tensor::cat(&[first, second], 2)?.reshape((t, width))?.to_dtype(x.dtype())
     }
 }

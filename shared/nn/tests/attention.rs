@@ -29,15 +29,8 @@ fn pack(sequences: &[Sequence], layout: HeadLayout, splits: &[usize]) -> Packed 
     for (i, sequence) in sequences.iter().enumerate() {
         let Sequence { n_past, n_rows, mask } = *sequence;
         let seed = 10 * i as u64;
-        q.push(
-            random(seed, (n_past + n_rows, layout.n_heads * layout.head_dim))
-                .narrow(0, n_past, n_rows)
-                .unwrap(),
-        );
-        let (keys, values) = (
-            random(seed + 1, (n_past + n_rows, width)),
-            random(seed + 2, (n_past + n_rows, width)),
-        );
+        q.push(random(seed, (n_past + n_rows, layout.n_heads * layout.head_dim)).narrow(0, n_past, n_rows).unwrap());
+        let (keys, values) = (random(seed + 1, (n_past + n_rows, width)), random(seed + 2, (n_past + n_rows, width)));
         k.push(keys.narrow(0, n_past, n_rows).unwrap());
         v.push(values.narrow(0, n_past, n_rows).unwrap());
         let mut borders: Vec<usize> = splits.iter().map(|s| s % (n_past + 1)).chain([0, n_past]).collect();
@@ -48,12 +41,7 @@ fn pack(sequences: &[Sequence], layout: HeadLayout, splits: &[usize]) -> Packed 
         segments.push(AttentionSegment { n_rows, past, mask });
     }
     let cat = |parts: &[Tensor]| Tensor::cat(parts, 0).unwrap();
-    Packed {
-        q: cat(&q),
-        k: cat(&k),
-        v: cat(&v),
-        segments,
-    }
+    Packed { q: cat(&q), k: cat(&k), v: cat(&v), segments }
 }
 
 fn run(ops: Ops, packed: &Packed, layout: HeadLayout) -> Tensor {
@@ -70,16 +58,8 @@ fn sequences() -> impl Strategy<Value = Vec<Sequence>> {
 }
 
 fn layouts() -> impl Strategy<Value = HeadLayout> {
-    let sizes = (
-        1_usize..4,
-        1_usize..4,
-        prop::sample::select(vec![4, 8, 16, 24, 32, 80, 128, 200]),
-    );
-    sizes.prop_map(|(n_kv_heads, group, head_dim)| HeadLayout {
-        n_heads: n_kv_heads * group,
-        n_kv_heads,
-        head_dim,
-    })
+    let sizes = (1_usize..4, 1_usize..4, prop::sample::select(vec![4, 8, 16, 24, 32, 80, 128, 200]));
+    sizes.prop_map(|(n_kv_heads, group, head_dim)| HeadLayout { n_heads: n_kv_heads * group, n_kv_heads, head_dim })
 }
 
 proptest! {
@@ -109,45 +89,15 @@ proptest! {
 /// Rows taken one pass at a time have the bits of one pass over all.
 #[test]
 fn stepped_equals_whole() {
-    let layout = HeadLayout {
-        n_heads: 6,
-        n_kv_heads: 2,
-        head_dim: 32,
-    };
-    let whole = |n_past, n_rows| {
-        pack(
-            &[Sequence {
-                n_past,
-                n_rows,
-                mask: Mask::Causal,
-            }],
-            layout,
-            &[],
-        )
-    };
+    let layout = HeadLayout { n_heads: 6, n_kv_heads: 2, head_dim: 32 };
+    let whole = |n_past, n_rows| pack(&[Sequence { n_past, n_rows, mask: Mask::Causal }], layout, &[]);
     let all = run(Ops::Inference, &whole(0, 530), layout);
-    for (n_past, n_rows) in [
-        (529, 1),
-        (0, 1),
-        (255, 1),
-        (256, 1),
-        (257, 2),
-        (100, 400),
-        (520, 10),
-        (200, 130),
-    ] {
+    for (n_past, n_rows) in [(529, 1), (0, 1), (255, 1), (256, 1), (257, 2), (100, 400), (520, 10), (200, 130)] {
         let rows = |t: &Tensor| t.narrow(0, n_past, n_rows).unwrap();
         let (q, k, v) = (whole(0, 530).q, whole(0, 530).k, whole(0, 530).v);
-        let past = if n_past == 0 {
-            vec![]
-        } else {
-            vec![(k.narrow(0, 0, n_past).unwrap(), v.narrow(0, 0, n_past).unwrap())]
-        };
-        let segment = AttentionSegment {
-            n_rows,
-            past,
-            mask: Mask::Causal,
-        };
+        let past =
+            if n_past == 0 { vec![] } else { vec![(k.narrow(0, 0, n_past).unwrap(), v.narrow(0, 0, n_past).unwrap())] };
+        let segment = AttentionSegment { n_rows, past, mask: Mask::Causal };
         let part = attend(Ops::Inference, &rows(&q), &rows(&k), &rows(&v), &[segment], layout).unwrap();
         assert_eq!(bits(&part), bits(&rows(&all)), "{n_past}+{n_rows}");
     }
@@ -155,20 +105,8 @@ fn stepped_equals_whole() {
 
 #[test]
 fn threads_change_no_bit() {
-    let layout = HeadLayout {
-        n_heads: 4,
-        n_kv_heads: 2,
-        head_dim: 16,
-    };
-    let packed = pack(
-        &[Sequence {
-            n_past: 700,
-            n_rows: 120,
-            mask: Mask::Causal,
-        }],
-        layout,
-        &[300],
-    );
+    let layout = HeadLayout { n_heads: 4, n_kv_heads: 2, head_dim: 16 };
+    let packed = pack(&[Sequence { n_past: 700, n_rows: 120, mask: Mask::Causal }], layout, &[300]);
     let in_pool = |n| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         pool.install(|| bits(&run(Ops::Inference, &packed, layout)))
@@ -179,11 +117,7 @@ fn threads_change_no_bit() {
 
 #[test]
 fn not_a_number_is_not_hidden() {
-    let layout = HeadLayout {
-        n_heads: 1,
-        n_kv_heads: 1,
-        head_dim: 16,
-    };
+    let layout = HeadLayout { n_heads: 1, n_kv_heads: 1, head_dim: 16 };
     let x = random(1, (20, 16));
     let broken = (random(2, (20, 16)) * f64::NAN).unwrap();
     let segments = [AttentionSegment::full(20)];
@@ -195,22 +129,14 @@ fn not_a_number_is_not_hidden() {
 
 #[test]
 fn misfits_are_refused() {
-    let layout = HeadLayout {
-        n_heads: 2,
-        n_kv_heads: 1,
-        head_dim: 16,
-    };
+    let layout = HeadLayout { n_heads: 2, n_kv_heads: 1, head_dim: 16 };
     let (q, k) = (random(1, (5, 32)), random(2, (5, 16)));
     let segments = [AttentionSegment::full(4)];
     for ops in [Ops::Reference, Ops::Inference] {
         assert!(attend(ops, &q, &k, &k, &segments, layout).is_err());
         assert!(attend(ops, &q, &q, &k, &[AttentionSegment::full(5)], layout).is_err());
         let past = vec![(random(3, (3, 16)), random(4, (2, 16)))];
-        let segment = AttentionSegment {
-            n_rows: 5,
-            past,
-            mask: Mask::Full,
-        };
+        let segment = AttentionSegment { n_rows: 5, past, mask: Mask::Full };
         assert!(attend(ops, &q, &k, &k, &[segment], layout).is_err());
     }
 }

@@ -43,12 +43,7 @@ pub(crate) fn attend(q: &[f32], segments: &[Segment<'_>], layout: HeadLayout, ou
             continue;
         }
         let blocks = shape.n_rows.div_ceil(shape.block_rows);
-        let attention = Attention {
-            q,
-            segment,
-            shape,
-            out: shared,
-        };
+        let attention = Attention { q, segment, shape, out: shared };
         // With few blocks of query rows there is little to share, and the tiles are what runs in parallel.
         if blocks * layout.n_kv_heads < 2 * rayon::current_num_threads() && shape.n_tiles > 1 {
             attention.by_tiles();
@@ -120,30 +115,17 @@ struct Attention<'a> {
 impl Attention<'_> {
     /// One task for every block of query rows; all tiles are packed first.
     fn by_blocks(self) {
-        let Shape {
-            layout,
-            n_tiles,
-            block_rows,
-            n_rows,
-            ..
-        } = self.shape;
+        let Shape { layout, n_tiles, block_rows, n_rows, .. } = self.shape;
         let (keys, values) = self.shape.tile_len();
         for head in 0..layout.n_kv_heads {
             let mut tiles = vec![0.0_f32; n_tiles * (keys + values)];
-            tiles
-                .par_chunks_mut(keys + values)
-                .enumerate()
-                .for_each(|(tile, packed)| {
-                    let (keys, values) = packed.split_at_mut(keys);
-                    self.pack(head, tile, keys, values);
-                });
+            tiles.par_chunks_mut(keys + values).enumerate().for_each(|(tile, packed)| {
+                let (keys, values) = packed.split_at_mut(keys);
+                self.pack(head, tile, keys, values);
+            });
             (0..n_rows.div_ceil(block_rows)).into_par_iter().for_each(|block| {
                 let first = block * block_rows;
-                let block = Block {
-                    attention: self,
-                    head,
-                    rows: (first, (first + block_rows).min(n_rows)),
-                };
+                let block = Block { attention: self, head, rows: (first, (first + block_rows).min(n_rows)) };
                 dispatch(WholeBlock { block, tiles: &tiles });
             });
         }
@@ -151,13 +133,7 @@ impl Attention<'_> {
 
     /// One task for every tile, then one merge for every block of query rows.
     fn by_tiles(self) {
-        let Shape {
-            layout,
-            n_tiles,
-            block_rows,
-            n_rows,
-            ..
-        } = self.shape;
+        let Shape { layout, n_tiles, block_rows, n_rows, .. } = self.shape;
         let (keys, values) = self.shape.tile_len();
         let blocks: Vec<Block<'_>> = (0..layout.n_kv_heads)
             .flat_map(|head| {
@@ -176,22 +152,12 @@ impl Attention<'_> {
                 let (keys, values) = packed.split_at_mut(keys);
                 self.pack(head, tile, keys, values);
                 let own = blocks.iter().filter(|block| block.head == head);
-                own.map(|block| {
-                    dispatch(OneTile {
-                        block,
-                        tile,
-                        keys,
-                        values,
-                    })
-                })
-                .collect()
+                own.map(|block| dispatch(OneTile { block, tile, keys, values })).collect()
             })
             .collect();
         blocks.par_iter().enumerate().for_each(|(i, block)| {
             let per_head = blocks.len() / layout.n_kv_heads;
-            let parts = parts[block.head * n_tiles..][..n_tiles]
-                .iter()
-                .map(|parts| &parts[i % per_head]);
+            let parts = parts[block.head * n_tiles..][..n_tiles].iter().map(|parts| &parts[i % per_head]);
             dispatch(Merge { block, parts });
         });
     }
@@ -199,15 +165,7 @@ impl Attention<'_> {
     /// Packs one tile of one key-value head: keys transposed `[head_dim, tile_keys]`, values `[tile_keys, columns]`, both
     /// as panels. What lies beyond the last key stays zero.
     fn pack(&self, head: usize, tile: usize, keys: &mut [f32], values: &mut [f32]) {
-        let Shape {
-            layout: HeadLayout {
-                n_kv_heads, head_dim, ..
-            },
-            n_keys,
-            tile_keys,
-            columns,
-            ..
-        } = self.shape;
+        let Shape { layout: HeadLayout { n_kv_heads, head_dim, .. }, n_keys, tile_keys, columns, .. } = self.shape;
         let width = n_kv_heads * head_dim;
         let (start, end) = (tile * tile_keys, ((tile + 1) * tile_keys).min(n_keys));
         let mut first = 0;
@@ -254,11 +212,7 @@ struct Part {
 
 impl Part {
     fn new(rows: usize, columns: usize) -> Self {
-        Self {
-            max: vec![f32::NEG_INFINITY; rows],
-            sum: vec![0.0; rows],
-            values: vec![0.0; rows * columns],
-        }
+        Self { max: vec![f32::NEG_INFINITY; rows], sum: vec![0.0; rows], values: vec![0.0; rows * columns] }
     }
 }
 
@@ -284,11 +238,7 @@ impl Block<'_> {
     fn queries(&self) -> Vec<f32> {
         let head_dim = self.attention.shape.layout.head_dim;
         let scale = (head_dim as f32).sqrt().recip();
-        let row = |row| {
-            self.attention.q[self.offset(row)..][..head_dim]
-                .iter()
-                .map(|x| x * scale)
-        };
+        let row = |row| self.attention.q[self.offset(row)..][..head_dim].iter().map(|x| x * scale);
         (0..self.len()).flat_map(row).collect()
     }
 
@@ -303,45 +253,20 @@ impl Block<'_> {
         weights: &mut [f32],
         part: &mut Part,
     ) {
-        let Shape {
-            layout: HeadLayout { head_dim, .. },
-            tile_keys,
-            columns,
-            ..
-        } = self.attention.shape;
+        let Shape { layout: HeadLayout { head_dim, .. }, tile_keys, columns, .. } = self.attention.shape;
         let shape = self.attention.shape;
         let (rows, seen) = (self.len(), shape.inside(tile, self.visible(self.len() - 1)));
         // Packed keys have the full width of a tile; the panels beyond the last visible key are left out.
         let used = seen.next_multiple_of(panel::PANEL);
-        let right = Panels {
-            values: &keys[..used * head_dim],
-            stride: head_dim,
-            columns: used,
-        };
-        product::<L>(
-            (queries, head_dim),
-            (rows, head_dim),
-            right,
-            (weights, tile_keys),
-            false,
-        );
+        let right = Panels { values: &keys[..used * head_dim], stride: head_dim, columns: used };
+        product::<L>((queries, head_dim), (rows, head_dim), right, (weights, tile_keys), false);
         for row in 0..rows {
             let weights = &mut weights[row * tile_keys..][..used];
             let visible = shape.inside(tile, self.visible(row));
             (part.max[row], part.sum[row]) = soften::<L>(weights, visible);
         }
-        let right = Panels {
-            values,
-            stride: tile_keys,
-            columns,
-        };
-        product::<L>(
-            (weights, tile_keys),
-            (rows, seen),
-            right,
-            (&mut part.values, columns),
-            false,
-        );
+        let right = Panels { values, stride: tile_keys, columns };
+        product::<L>((weights, tile_keys), (rows, seen), right, (&mut part.values, columns), false);
     }
 
     /// Merges a later tile into what came before it.
@@ -366,11 +291,7 @@ impl Block<'_> {
     /// Divides by the sums and writes the block's rows of out.
     #[inline(always)]
     fn finish(&self, total: &Part) {
-        let Shape {
-            layout: HeadLayout { head_dim, .. },
-            columns,
-            ..
-        } = self.attention.shape;
+        let Shape { layout: HeadLayout { head_dim, .. }, columns, .. } = self.attention.shape;
         for row in 0..self.len() {
             // SAFETY: blocks differ in query rows or heads.
             let out = unsafe { self.attention.out.slice(self.offset(row), head_dim) };
@@ -421,10 +342,7 @@ impl Kernel for WholeBlock<'_> {
         let (keys, values) = shape.tile_len();
         let queries = block.queries();
         let mut weights = vec![0.0; block.len() * shape.tile_keys];
-        let (mut total, mut part) = (
-            Part::new(block.len(), shape.columns),
-            Part::new(block.len(), shape.columns),
-        );
+        let (mut total, mut part) = (Part::new(block.len(), shape.columns), Part::new(block.len(), shape.columns));
         for tile in 0..block.visible(block.len() - 1).div_ceil(shape.tile_keys) {
             let (keys, values) = self.tiles[tile * (keys + values)..][..keys + values].split_at(keys);
             block.tile::<L>(&queries, tile, keys, values, &mut weights, &mut part);
@@ -451,14 +369,7 @@ impl Kernel for OneTile<'_> {
         let mut part = Part::new(block.len(), shape.columns);
         if shape.inside(self.tile, block.visible(block.len() - 1)) > 0 {
             let mut weights = vec![0.0; block.len() * shape.tile_keys];
-            block.tile::<L>(
-                &block.queries(),
-                self.tile,
-                self.keys,
-                self.values,
-                &mut weights,
-                &mut part,
-            );
+            block.tile::<L>(&block.queries(), self.tile, self.keys, self.values, &mut weights, &mut part);
         }
         part
     }

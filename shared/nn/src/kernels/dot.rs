@@ -27,10 +27,7 @@ pub(crate) fn linear(x: &[f32], w: &[f32], bias: Option<&[f32]>, n_in: usize, n_
     let rows = x.len() / n_in;
     assert!(x.len() == rows * n_in && w.len() == n_out * n_in && out.len() == rows * n_out);
     assert!(bias.is_none_or(|b| b.len() == n_out));
-    let task_outputs = (1_usize << 18)
-        .div_ceil(n_in * rows.min(TASK_ROWS))
-        .clamp(12, 240)
-        .next_multiple_of(12);
+    let task_outputs = (1_usize << 18).div_ceil(n_in * rows.min(TASK_ROWS)).clamp(12, 240).next_multiple_of(12);
     let (row_tasks, output_tasks) = (rows.div_ceil(TASK_ROWS), n_out.div_ceil(task_outputs));
     let shared = Shared::new(out);
     (0..row_tasks * output_tasks).into_par_iter().for_each(|task| {
@@ -105,10 +102,7 @@ impl Task<'_> {
     #[inline(always)]
     fn block<L: Lanes, const W: usize, const M: usize>(&self, output: usize, row: usize, start: usize, depth: usize) {
         let mut sums = [[L::splat(0.0); W]; M];
-        let (x, w) = (
-            &self.x[row * self.n_in + start..],
-            &self.w[output * self.n_in + start..],
-        );
+        let (x, w) = (&self.x[row * self.n_in + start..], &self.w[output * self.n_in + start..]);
         assert!(x.len() >= (M - 1) * self.n_in + depth && w.len() >= (W - 1) * self.n_in + depth);
         let whole = depth / L::N * L::N;
         // SAFETY: the assertion above holds every load inside x and w.
@@ -140,11 +134,7 @@ impl Task<'_> {
             // SAFETY: tasks differ in rows or outputs.
             let out = unsafe { self.out.slice((row + m) * self.n_out + output, W) };
             for (w, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                let before = if start == 0 {
-                    self.bias.map_or(0.0, |b| b[output + w])
-                } else {
-                    *out
-                };
+                let before = if start == 0 { self.bias.map_or(0.0, |b| b[output + w]) } else { *out };
                 *out = before + sum.sum();
             }
         }

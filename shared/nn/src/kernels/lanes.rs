@@ -184,10 +184,6 @@ impl Lanes for Portable {
     #[inline(always)]
     fn fused(a: f32, b: f32, c: f32) -> f32 {
         // A fused product is one instruction on aarch64, and a slow library call on plain x86-64.
-        if cfg!(target_arch = "aarch64") {
-            a.mul_add(b, c)
-        } else {
-            a * b + c
-        }
+        if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
     }
 }

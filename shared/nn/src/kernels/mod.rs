@@ -5,8 +5,10 @@
 //! another summation for few rows and small outputs.
 
 pub(crate) mod attention;
+pub(crate) mod conv;
 pub(crate) mod dot;
 pub(crate) mod lanes;
+pub(crate) mod norm;
 pub(crate) mod panel;
 pub(crate) mod pointwise;
 pub(crate) mod tensor;

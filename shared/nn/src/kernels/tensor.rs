@@ -36,11 +36,7 @@ unsafe impl Sync for Shared<'_> {}
 impl<'a> Shared<'a> {
     /// Lends out all of `values`.
     pub(crate) fn new(values: &'a mut [f32]) -> Self {
-        Self {
-            start: values.as_mut_ptr(),
-            len: values.len(),
-            borrowed: PhantomData,
-        }
+        Self { start: values.as_mut_ptr(), len: values.len(), borrowed: PhantomData }
     }
 
     /// The values from `start` on.
