@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 use candle_core::{Device, Tensor};
-use half::vec::HalfFloatVecExt;
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 use unipic_api::frames::{FrameError, RawTensor};
 use unipic_api::pb;
