@@ -7,22 +7,12 @@
 use std::future::Future;
 
 use futures::stream::BoxStream;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use unipic_api::{ApiError, pb};
 use unipic_imaging::Rgb8;
+use unipic_serving::CallContext;
 
 /// Items of a backend's answer until it ends or fails. Dropping it cancels the work behind it.
 pub type ReplyStream<T> = BoxStream<'static, Result<T, ApiError>>;
-
-/// How long a call may take and whether anybody still waits for it.
-#[derive(Debug, Clone)]
-pub struct CallContext {
-    /// When the whole request must be done.
-    pub deadline: Option<Instant>,
-    /// Cancelled when the client is gone or the flow has ended.
-    pub cancel: CancellationToken,
-}
 
 /// The sizes of everything loaded behind the gateway.
 #[derive(Debug, Clone, PartialEq)]

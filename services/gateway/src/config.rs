@@ -1,14 +1,20 @@
 //! The gateway's configuration: parsed once, judged whole, never read again from elsewhere.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_GATEWAY_` and the key
 /// in capitals, tables separated by `__`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the public service listens: `host:port` or `unix:/path`.
-    pub listen: String,
+    /// Where the public service listens: `127.0.0.1:50051` or `unix:/path`.
+    pub listen: ListenAddress,
+    /// How long a stop waits for the calls under way, in seconds.
+    pub drain_seconds: f64,
+    /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
+    pub max_call_seconds: f64,
     /// Replicas of the understanding encoder, as URLs (`http://host:port`) or `unix:/path`.
     pub understanding: Vec<String>,
     /// Replicas of the synthesis service.
@@ -25,12 +31,17 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Seconds between two looks at what the backends hold.
     pub refresh_seconds: u64,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let server = ServerConfig::default();
         Self {
-            listen: "127.0.0.1:50051".to_owned(),
+            listen: server.listen,
+            drain_seconds: server.drain_seconds,
+            max_call_seconds: server.max_call_seconds,
             understanding: vec!["http://127.0.0.1:50052".to_owned()],
             synthesis: vec!["http://127.0.0.1:50053".to_owned()],
             decoder: vec!["http://127.0.0.1:50054".to_owned()],
@@ -39,12 +50,13 @@ impl Default for Config {
             defaults: Defaults::default(),
             admission: AdmissionConfig::default(),
             refresh_seconds: 30,
+            telemetry: TelemetryConfig::for_service("unipic-gateway"),
         }
     }
 }
 
 /// What is accepted. Limits that depend on the model (output pixels, prompt bytes) are cut further by what it can hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Bytes of a prompt, an instruction or a text part.
@@ -73,8 +85,6 @@ pub struct LimitsConfig {
     pub max_images: u32,
     /// Turns of a conversation.
     pub max_turns: u32,
-    /// Seconds a request may take, waiting included, whatever deadline its client set.
-    pub max_request_seconds: u64,
 }
 
 impl Default for LimitsConfig {
@@ -93,13 +103,12 @@ impl Default for LimitsConfig {
             max_answer_tokens: 1024,
             max_images: 8,
             max_turns: 32,
-            max_request_seconds: 3600,
         }
     }
 }
 
 /// Values for fields left out of requests.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
     /// Iterations of the loop; fewer where the image has fewer places.
@@ -130,7 +139,7 @@ impl Default for Defaults {
 }
 
 /// How many requests run and wait.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionConfig {
     /// Requests that run at once.
@@ -146,39 +155,46 @@ impl Default for AdmissionConfig {
 }
 
 impl Config {
-    /// Everything that is wrong with the values, each naming its key; empty when all is well.
+    /// What the server itself needs.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = self.limits.problems();
-        let mut check = |fine: bool, problem: String| {
-            if !fine {
-                problems.push(problem);
-            }
-        };
-        check(!self.listen.trim().is_empty(), "listen: must not be empty".to_owned());
-        for (key, endpoints) in
-            [("understanding", &self.understanding), ("synthesis", &self.synthesis), ("decoder", &self.decoder)]
-        {
-            check(!endpoints.is_empty(), format!("{key}: needs at least one endpoint"));
-            for (index, endpoint) in endpoints.iter().enumerate() {
-                let known = ["http://", "https://", "unix:"].iter().any(|scheme| endpoint.starts_with(scheme));
-                check(known, format!("{key}[{index}]: {endpoint:?} is neither http://, https:// nor unix:"));
-            }
+    pub fn server(&self) -> ServerConfig {
+        ServerConfig {
+            listen: self.listen.clone(),
+            drain_seconds: self.drain_seconds,
+            max_call_seconds: self.max_call_seconds,
         }
-        let named = self.model_name.as_ref().is_none_or(|name| !name.trim().is_empty());
-        check(named, "model_name: must not be empty".to_owned());
-        check(self.refresh_seconds >= 1, "refresh_seconds: must be at least 1".to_owned());
-        check(self.admission.max_running >= 1, "admission.max_running: must be at least 1".to_owned());
-        // Tokio's semaphore ends there; nobody runs as many.
-        let countable = self.admission.max_running.max(self.admission.max_queued) <= 1_000_000;
-        check(countable, "admission: max_running and max_queued must be at most 1000000".to_owned());
-        problems.extend(self.defaults.problems(&self.limits));
-        problems
     }
 }
 
-impl LimitsConfig {
-    fn problems(&self) -> Vec<String> {
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        self.server().validate(problems);
+        for (key, endpoints) in
+            [("understanding", &self.understanding), ("synthesis", &self.synthesis), ("decoder", &self.decoder)]
+        {
+            problems.check(!endpoints.is_empty(), key, "needs at least one endpoint");
+        }
+        let named = self.model_name.as_ref().is_none_or(|name| !name.trim().is_empty());
+        problems.check(named, "model_name", "must not be empty");
+        problems.check(self.refresh_seconds >= 1, "refresh_seconds", "must be at least 1");
+        problems.section("limits", &self.limits);
+        problems.section("defaults", &WithLimits(&self.defaults, &self.limits));
+        problems.section("admission", &self.admission);
+        problems.section("telemetry", &self.telemetry);
+    }
+}
+
+impl Validate for AdmissionConfig {
+    fn validate(&self, problems: &mut Problems) {
+        // Tokio's semaphore ends somewhere beyond; nobody runs as many.
+        const MOST: usize = 1_000_000;
+        problems.check((1..=MOST).contains(&self.max_running), "max_running", "must be from 1 to 1000000");
+        problems.check(self.max_queued <= MOST, "max_queued", "must be at most 1000000");
+    }
+}
+
+impl Validate for LimitsConfig {
+    fn validate(&self, problems: &mut Problems) {
         let counts = [
             ("max_prompt_bytes", u64::from(self.max_prompt_bytes)),
             ("max_image_bytes", u64::from(self.max_image_bytes)),
@@ -190,43 +206,38 @@ impl LimitsConfig {
             ("max_answer_tokens", u64::from(self.max_answer_tokens)),
             ("max_images", u64::from(self.max_images)),
             ("max_turns", u64::from(self.max_turns)),
-            ("max_request_seconds", self.max_request_seconds),
         ];
-        let zeros = counts.iter().filter(|(_, value)| *value == 0);
-        let mut problems: Vec<_> = zeros.map(|(key, _)| format!("limits.{key}: must be at least 1")).collect();
-        if !(2..=1000).contains(&self.max_head_steps) {
-            problems.push("limits.max_head_steps: must be between 2 and 1000".to_owned());
+        for (key, value) in counts {
+            problems.check(value > 0, key, "must be at least 1");
         }
+        problems.check((1..=1000).contains(&self.max_head_steps), "max_head_steps", "must be from 1 to 1000");
         for (key, value) in [("max_guidance_scale", self.max_guidance_scale), ("max_temperature", self.max_temperature)]
         {
-            if !value.is_finite() || value < 0.0 {
-                problems.push(format!("limits.{key}: must be a number of at least 0"));
-            }
+            problems.check(value.is_finite() && value >= 0.0, key, "must be a number of at least 0");
         }
-        problems
     }
 }
 
-impl Defaults {
-    fn problems(&self, limits: &LimitsConfig) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut within = |key: &str, value: u32, least: u32, most: u32| {
-            if !(least..=most).contains(&value) {
-                problems.push(format!("defaults.{key}: must be between {least} and {most}"));
-            }
-        };
-        within("iterations", self.iterations, 1, limits.max_iterations);
-        within("head_steps", self.head_steps.unwrap_or(2), 2, limits.max_head_steps);
-        within("answer_tokens", self.answer_tokens, 1, limits.max_answer_tokens);
-        within("image_size", self.image_size.unwrap_or(1), 1, u32::MAX);
-        for (key, value, most) in [
-            ("guidance_scale", self.guidance_scale, limits.max_guidance_scale),
-            ("temperature", self.temperature, limits.max_temperature),
-        ] {
-            if !(0.0..=most).contains(&value) {
-                problems.push(format!("defaults.{key}: must be between 0 and {most}"));
-            }
+/// Defaults are judged by the limits they stand in for.
+struct WithLimits<'a>(&'a Defaults, &'a LimitsConfig);
+
+impl Validate for WithLimits<'_> {
+    fn validate(&self, problems: &mut Problems) {
+        let Self(defaults, limits) = self;
+        let counts = [
+            ("iterations", defaults.iterations, limits.max_iterations),
+            ("head_steps", defaults.head_steps.unwrap_or(1), limits.max_head_steps),
+            ("answer_tokens", defaults.answer_tokens, limits.max_answer_tokens),
+            ("image_size", defaults.image_size.unwrap_or(1), u32::MAX),
+        ];
+        for (key, value, most) in counts {
+            problems.check((1..=most).contains(&value), key, format!("must be from 1 to {most}"));
         }
-        problems
+        for (key, value, most) in [
+            ("guidance_scale", defaults.guidance_scale, limits.max_guidance_scale),
+            ("temperature", defaults.temperature, limits.max_temperature),
+        ] {
+            problems.check((0.0..=most).contains(&value), key, format!("must be from 0 to {most}"));
+        }
     }
 }

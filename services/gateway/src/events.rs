@@ -15,7 +15,7 @@ use tonic::Status;
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason};
 
-use crate::backends::CallContext;
+use unipic_serving::CallContext;
 
 /// Events that may wait for a client that reads slowly; then the flow waits too.
 const CAPACITY: usize = 16;
@@ -61,16 +61,13 @@ impl<T: Send + 'static> EventStream<T> {
         F: Future<Output = Result<(), ApiError>> + Send + 'static,
     {
         let (sender, events) = mpsc::channel(CAPACITY);
-        let cancel = call.cancel.clone().drop_guard();
-        let deadline = call.deadline;
-        let flow = flow(Events(sender.clone()), call);
+        // The call's own token fires when the server drops the response; this one also when only the stream is dropped.
+        let cancel = call.cancel.child_token();
+        let deadline = call.deadline.into();
+        let flow = flow(Events(sender.clone()), CallContext { cancel: cancel.clone(), ..call });
         let task = async move {
-            let outcome = match deadline {
-                Some(deadline) => {
-                    tokio::time::timeout_at(deadline, flow).await.unwrap_or(Err(ApiError::DeadlineExceeded))
-                }
-                None => flow.await,
-            };
+            let in_time = tokio::time::timeout_at(deadline, flow).await;
+            let outcome = in_time.unwrap_or(Err(ApiError::DeadlineExceeded));
             if let Err(error) = outcome {
                 tracing::info!(code = ?error.code(), %error, "the request failed");
                 // Nobody listens any more: then nobody misses the error.
@@ -78,7 +75,7 @@ impl<T: Send + 'static> EventStream<T> {
             }
         };
         let task = AbortOnDropHandle::new(tokio::spawn(task.in_current_span()));
-        Self { events, task, ended: false, _cancel: cancel }
+        Self { events, task, ended: false, _cancel: cancel.drop_guard() }
     }
 }
 

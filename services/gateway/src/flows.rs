@@ -12,9 +12,10 @@ pub(crate) use understand::{UnderstandEvent, understand};
 use std::time::Instant;
 
 use unipic_api::{ApiError, pb};
+use unipic_serving::CallContext;
 
 use crate::admission::{Place, Ticket};
-use crate::backends::{Backends, CallContext};
+use crate::backends::Backends;
 use crate::events::Events;
 use crate::gateway::Gateway;
 use unipic_imaging::Rgb8;

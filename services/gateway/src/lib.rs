@@ -10,7 +10,6 @@
 mod admission;
 mod backends;
 mod config;
-mod deadline;
 mod events;
 mod flows;
 mod gateway;
@@ -24,11 +23,12 @@ mod service;
 mod validation;
 
 pub use backends::{
-    AnswerEvent, AnswerSpec, Backends, CallContext, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent,
-    SynthesisImage,
+    AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
 };
 pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig};
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use model::Model;
 // pub use run::{RunError, run};
+
+pub use unipic_serving::CallContext;

@@ -168,7 +168,7 @@ fn defaults(facts: &Facts, config: &Config, limits: &pb::Limits) -> pb::ImageOpt
         seed: None,
         n: Some(1),
         iterations: Some(config.defaults.iterations.min(places)),
-        head_steps: Some(head_steps.clamp(2, limits.max_head_steps)),
+        head_steps: Some(head_steps.clamp(1, limits.max_head_steps)),
         guidance_scale: Some(config.defaults.guidance_scale),
         guidance_schedule: pb::GuidanceSchedule::Constant as i32,
         temperature: Some(config.defaults.temperature),

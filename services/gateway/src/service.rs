@@ -1,28 +1,21 @@
 //! The gRPC face of the gateway: requests judged, queued and turned into streams. Thin: the flows know no tonic.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use unipic_api::pb;
+use unipic_serving::CallContext;
 
 use crate::backends::Backends;
-use crate::deadline::call_context;
 use crate::events::EventStream;
 use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
 use crate::gateway::Gateway;
 use crate::validation::{self, EditSpec};
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-impl<B: Backends> Gateway<B> {
-    /// The context of a request that came now.
-    fn call<T>(&self, request: &Request<T>) -> crate::CallContext {
-        call_context(request.metadata(), Duration::from_secs(self.shared.config.limits.max_request_seconds))
-    }
-}
 
 #[tonic::async_trait]
 impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
@@ -32,7 +25,7 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     type EmbedStream = ResponseStream<pb::EmbedResponse>;
 
     async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let (began, call) = (Instant::now(), self.call(&request));
+        let (began, call) = (Instant::now(), CallContext::of(&request));
         let model = self.model()?;
         let spec = validation::generate(request.into_inner(), &model)?;
         let ticket = self.shared.admission.enter()?;
@@ -48,7 +41,7 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     }
 
     async fn edit(&self, request: Request<pb::EditRequest>) -> Result<Response<Self::EditStream>, Status> {
-        let (began, call) = (Instant::now(), self.call(&request));
+        let (began, call) = (Instant::now(), CallContext::of(&request));
         let model = self.model()?;
         let judged = validation::edit(request.into_inner(), &model, &self.shared.pictures);
         let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
@@ -68,7 +61,7 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
         &self,
         request: Request<pb::UnderstandRequest>,
     ) -> Result<Response<Self::UnderstandStream>, Status> {
-        let (began, call) = (Instant::now(), self.call(&request));
+        let (began, call) = (Instant::now(), CallContext::of(&request));
         let model = self.model()?;
         let judged = validation::understand(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
@@ -82,7 +75,7 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     }
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
-        let call = self.call(&request);
+        let call = CallContext::of(&request);
         let model = self.model()?;
         let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;

@@ -1,10 +1,11 @@
 //! Embed: an image to the embeddings that the language model sees.
 
 use unipic_api::{ApiError, pb};
+use unipic_serving::CallContext;
 
 use super::encode;
 use crate::admission::Ticket;
-use crate::backends::{Backends, CallContext};
+use crate::backends::Backends;
 use crate::events::Events;
 use crate::gateway::Gateway;
 use crate::validation::EmbedSpec;

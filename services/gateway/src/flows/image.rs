@@ -7,11 +7,12 @@ use futures::StreamExt;
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
 use unipic_imaging::{Format, Rgb8};
+use unipic_serving::CallContext;
 
 use super::replay::{Delivery, is_loss};
 use super::{ms_since, take_place};
 use crate::admission::Ticket;
-use crate::backends::{Backends, CallContext, ReplyStream, SynthesisEvent, SynthesisImage};
+use crate::backends::{Backends, ReplyStream, SynthesisEvent, SynthesisImage};
 use crate::events::Events;
 use crate::gateway::Gateway;
 use crate::metadata;

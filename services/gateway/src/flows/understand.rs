@@ -5,11 +5,12 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
+use unipic_serving::CallContext;
 
 use super::replay::is_loss;
 use super::{encode, ms_since, take_place};
 use crate::admission::Ticket;
-use crate::backends::{AnswerEvent, AnswerSpec, Backends, CallContext};
+use crate::backends::{AnswerEvent, AnswerSpec, Backends};
 use crate::events::Events;
 use crate::gateway::Gateway;
 use crate::prompt::{Said, SaidPart, conversation};

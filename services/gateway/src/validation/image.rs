@@ -86,12 +86,11 @@ fn options(violations: &mut Violations, options: pb::ImageOptions, model: &Model
         seed: options.seed.unwrap_or_else(draw_seed),
         n: violations.count("options.n", options.n, defaults.n, 1..=limits.max_n),
         iterations: violations.count("options.iterations", options.iterations, iterations, 1..=limits.max_iterations),
-        // The schedule is spread over the first and the last of its steps, so there are at least these two.
         head_steps: violations.count(
             "options.head_steps",
             options.head_steps,
             defaults.head_steps,
-            2..=limits.max_head_steps,
+            1..=limits.max_head_steps,
         ),
         guidance_scale: violations.number(
             "options.guidance_scale",
