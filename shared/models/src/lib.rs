@@ -7,6 +7,7 @@
 
 pub mod diffusion;
 pub mod generation;
+pub mod handover;
 pub mod load;
 pub mod mar;
 pub mod projector;
@@ -15,3 +16,5 @@ pub mod qwen2;
 pub mod sampling;
 pub mod siglip2;
 pub mod vae;
+
+pub use handover::Handover;
