@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
+pub use figment;
 use figment::providers::{Env, Format, Toml};
 use figment::{Figment, Provider};
 use serde::de::DeserializeOwned;

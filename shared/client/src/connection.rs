@@ -1,0 +1,41 @@
+//! Connections to services, and the generated clients over them.
+
+use tower::Layer;
+use unipic_api::limits::INTERNAL_MESSAGE_BYTES;
+use unipic_api::pb::decoder_client::DecoderClient;
+use unipic_api::pb::synthesis_client::SynthesisClient;
+use unipic_api::pb::understanding_encoder_client::UnderstandingEncoderClient;
+use unipic_telemetry::{ClientTrace, ClientTraceLayer};
+
+use crate::endpoint::Endpoint;
+use crate::replicas::Replicas;
+
+/// What generated clients work over: replicas, with a span per call. Cheap to clone.
+pub type Connection = ClientTrace<Replicas>;
+
+/// A service needs at least one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no endpoints are given")]
+pub struct NoEndpoints;
+
+/// A connection to the replicas at `endpoints`, made at the first call. Call it inside a tokio runtime.
+///
+/// Errors: no endpoints.
+pub fn connect(endpoints: &[Endpoint]) -> Result<Connection, NoEndpoints> {
+    Ok(ClientTraceLayer.layer(Replicas::new(endpoints)?))
+}
+
+/// A client of the decoder service.
+pub fn decoder(connection: Connection) -> DecoderClient<Connection> {
+    DecoderClient::new(connection).max_decoding_message_size(INTERNAL_MESSAGE_BYTES)
+}
+
+/// A client of the synthesis service.
+pub fn synthesis(connection: Connection) -> SynthesisClient<Connection> {
+    SynthesisClient::new(connection).max_decoding_message_size(INTERNAL_MESSAGE_BYTES)
+}
+
+/// A client of the understanding service.
+pub fn understanding(connection: Connection) -> UnderstandingEncoderClient<Connection> {
+    UnderstandingEncoderClient::new(connection).max_decoding_message_size(INTERNAL_MESSAGE_BYTES)
+}

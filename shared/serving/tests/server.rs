@@ -1,0 +1,415 @@
+//! A real server over real connections: deadlines, cancellation, health, drain, and statuses that blame the right side.
+
+#![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use unipic_api::pb::uni_pic_client::UniPicClient;
+use unipic_api::pb::uni_pic_server::{UniPic, UniPicServer};
+use unipic_api::pb::*;
+use unipic_api::status::readable;
+use unipic_serving::{CallContext, Drained, ListenAddress, Readiness, ServerConfig, Services, serve};
+
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A service whose Generate does what the prompt says, and which reports the end of a call's work.
+#[derive(Clone)]
+struct Fake {
+    ended: mpsc::Sender<Instant>,
+}
+
+impl Fake {
+    /// Sends progress every 10 ms until its context is over, then reports.
+    fn stream(&self, context: CallContext, n: u32) -> Events<GenerateResponse> {
+        let (sender, receiver) = mpsc::channel(1);
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            for iteration in 0..n {
+                let event = generate_response::Event::Progress(Progress { iteration, ..Progress::default() });
+                let over = tokio::select! {
+                    () = context.cancel.cancelled() => true,
+                    () = tokio::time::sleep(Duration::from_millis(10)) => {
+                        sender.send(Ok(GenerateResponse { event: Some(event) })).await.is_err()
+                    }
+                };
+                if over {
+                    break;
+                }
+            }
+            ended.send(Instant::now()).await.unwrap();
+        });
+        Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))
+    }
+}
+
+#[tonic::async_trait]
+impl UniPic for Fake {
+    type GenerateStream = Events<GenerateResponse>;
+    type EditStream = Events<EditResponse>;
+    type UnderstandStream = Events<UnderstandResponse>;
+    type EmbedStream = Events<EmbedResponse>;
+
+    async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
+        let context = CallContext::of(&request);
+        match request.get_ref().prompt.as_str() {
+            "ten" => Ok(Response::new(self.stream(context, 10))),
+            "forever" => Ok(Response::new(self.stream(context, u32::MAX))),
+            "eager" => {
+                let event = GenerateResponse { event: Some(generate_response::Event::Queued(Queued { position: 1 })) };
+                Ok(Response::new(Box::pin(futures::stream::repeat_with(move || Ok(event.clone())))))
+            }
+            "no answer" => std::future::pending().await,
+            "panic" => panic!("as asked"),
+            "panic later" => Ok(Response::new(Box::pin(futures::stream::poll_fn(|_| panic!("as asked"))))),
+            other => Err(Status::invalid_argument(other.to_owned())),
+        }
+    }
+
+    async fn edit(&self, _: Request<EditRequest>) -> Result<Response<Self::EditStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn understand(&self, _: Request<UnderstandRequest>) -> Result<Response<Self::UnderstandStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<GetModelResponse>, Status> {
+        assert!(request.remote_addr().is_some());
+        Ok(Response::new(GetModelResponse::default()))
+    }
+}
+
+struct Running {
+    address: String,
+    readiness: Readiness,
+    ended: mpsc::Receiver<Instant>,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<Drained>,
+}
+
+impl Running {
+    async fn start(config: ServerConfig) -> Self {
+        let (sender, ended) = mpsc::channel(8);
+        let listener = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().await.unwrap();
+        let address = format!("http://{}", listener.address().unwrap());
+        let service = UniPicServer::new(Fake { ended: sender }).max_decoding_message_size(1 << 20);
+        let services = Services::new().await.add(service).await;
+        let readiness = services.readiness();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server =
+            tokio::spawn(async move { serve(listener, services, &config, async move { drop(stopped.await) }).await });
+        Self { address, readiness, ended, stop: Some(stop), server }
+    }
+
+    async fn ready(config: ServerConfig) -> Self {
+        let running = Self::start(config).await;
+        running.readiness.ready().await;
+        running
+    }
+
+    async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.address.clone()).unwrap().connect().await.unwrap()
+    }
+
+    async fn client(&self) -> UniPicClient<Channel> {
+        UniPicClient::new(self.channel().await)
+    }
+
+    fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+}
+
+fn prompt(prompt: &str) -> Request<GenerateRequest> {
+    Request::new(GenerateRequest { prompt: prompt.into(), ..GenerateRequest::default() })
+}
+
+/// A request with a deadline that only the server acts on: tonic's client would act first.
+fn late(text: &str, grpc_timeout: &str) -> Request<GenerateRequest> {
+    let mut request = prompt(text);
+    request.metadata_mut().insert("grpc-timeout", grpc_timeout.parse().unwrap());
+    request
+}
+
+async fn last_status(mut events: tonic::Streaming<GenerateResponse>) -> (usize, Option<Status>) {
+    let mut n = 0;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(_) => n += 1,
+            Err(status) => return (n, Some(status)),
+        }
+    }
+    (n, None)
+}
+
+#[tokio::test]
+async fn a_stream_runs_to_its_end() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let events = running.client().await.generate(prompt("ten")).await.unwrap().into_inner();
+    let (n, status) = last_status(events).await;
+    assert_eq!((n, status.map(|status| status.code())), (10, None));
+    running.client().await.get_model(GetModelRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn health_follows_readiness() {
+    let mut running = Running::start(ServerConfig::default()).await;
+    let mut health = HealthClient::new(running.channel().await);
+    let mut status = async |service: &str| {
+        health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner().status
+    };
+    let (serving, not_serving) = (1, 2);
+    assert_eq!(status("").await, not_serving);
+    assert_eq!(status("unipic.v1.UniPic").await, not_serving);
+    let refusal = running.client().await.get_model(GetModelRequest {}).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    assert!(readable(&refusal).contains("loading"), "{refusal}");
+    running.readiness.ready().await;
+    assert_eq!(status("").await, serving);
+    assert_eq!(status("unipic.v1.UniPic").await, serving);
+    running.client().await.get_model(GetModelRequest {}).await.unwrap();
+    running.stop();
+    running.server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_late_stream_ends_with_deadline_exceeded() {
+    let mut running = Running::ready(ServerConfig::default()).await;
+    for text in ["forever", "eager"] {
+        let start = Instant::now();
+        let events = running.client().await.generate(late(text, "100m")).await.unwrap().into_inner();
+        let (n, status) = last_status(events).await;
+        assert_eq!(status.unwrap().code(), Code::DeadlineExceeded, "{text}");
+        assert!(n > 0 && start.elapsed() < Duration::from_secs(2), "{text}: {n} events, {:?}", start.elapsed());
+    }
+    let work_ended = running.ended.recv().await.unwrap();
+    assert!(work_ended.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_late_answer_is_deadline_exceeded_too() {
+    let config = ServerConfig { max_call_seconds: 0.1, ..ServerConfig::default() };
+    let running = Running::ready(config).await;
+    // With the server's own limit and no deadline of the caller's, and with the caller's.
+    for request in [prompt("no answer"), late("no answer", "50m")] {
+        let status = running.client().await.generate(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+}
+
+#[tokio::test]
+async fn work_stops_when_the_caller_goes_away() {
+    let mut running = Running::ready(ServerConfig::default()).await;
+    let mut client = running.client().await;
+    let mut events = client.generate(prompt("forever")).await.unwrap().into_inner();
+    events.message().await.unwrap().unwrap();
+    let gone = Instant::now();
+    drop(events);
+    let ended = running.ended.recv().await.unwrap();
+    assert!(ended - gone < Duration::from_millis(500), "{:?}", ended - gone);
+
+    // And when the whole connection goes.
+    let mut events = client.generate(prompt("forever")).await.unwrap().into_inner();
+    events.message().await.unwrap().unwrap();
+    let gone = Instant::now();
+    drop((client, events));
+    assert!(running.ended.recv().await.unwrap() - gone < Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn panics_become_statuses() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let mut client = running.client().await;
+    let status = client.generate(prompt("panic")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    assert!(!status.message().contains("as asked"));
+    let events = client.generate(prompt("panic later")).await.unwrap().into_inner();
+    assert_eq!(last_status(events).await.1.unwrap().code(), Code::Internal);
+    client.get_model(GetModelRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn oversize_messages_are_the_caller_s_mistake() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let status = running.client().await.generate(prompt(&"x".repeat(2 << 20))).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(readable(&status).contains("request: the message is too large"), "{}", readable(&status));
+}
+
+/// The bytes of a message, unchecked.
+#[derive(Clone, Default)]
+struct RawCodec;
+
+impl tonic::codec::Codec for RawCodec {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl tonic::codec::Encoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        bytes::BufMut::put_slice(buffer, &item);
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for RawCodec {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        bytes::Buf::advance(buffer, bytes::Buf::remaining(buffer));
+        Ok(Some(()))
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_caller_s_mistake() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let mut client = tonic::client::Grpc::new(running.channel().await);
+    let cases: [(&[u8], &str); 4] = [
+        // Field 1 (prompt), two bytes that are not UTF-8.
+        (b"\x0a\x02\xff\xfe", "prompt"),
+        // Field 3 (options) with field 8 (width) as a string.
+        (b"\x1a\x03\x42\x01x", "options.width"),
+        // Field 3 (options) longer than the message.
+        (b"\x1a\x20\x08", "request"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "request"),
+    ];
+    for (bytes, field) in cases {
+        client.ready().await.unwrap();
+        let path = http::uri::PathAndQuery::from_static("/unipic.v1.UniPic/Generate");
+        let answer = client.server_streaming(Request::new(bytes.to_vec()), path, RawCodec).await;
+        let status = answer.map(drop).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(readable(&status).contains(&format!("{field}: ")), "{}", readable(&status));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_calls_finish_and_takes_no_new_ones() {
+    let mut running = Running::ready(ServerConfig::default()).await;
+    let mut client = running.client().await;
+    let mut events = client.generate(prompt("ten")).await.unwrap().into_inner();
+    events.message().await.unwrap().unwrap();
+    let mut watch = HealthClient::new(running.channel().await)
+        .watch(HealthCheckRequest { service: String::new() })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    running.stop();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 2);
+    let refused = Endpoint::from_shared(running.address.clone()).unwrap().connect().await;
+    assert!(refused.is_err());
+    assert_eq!(last_status(events).await.0, 9);
+    let start = Instant::now();
+    assert_eq!(running.server.await.unwrap(), Drained { calls_cut_off: 0 });
+    assert!(start.elapsed() < Duration::from_secs(3), "an open health watch held the end up");
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let mut running = Running::ready(ServerConfig { drain_seconds: 0.2, ..ServerConfig::default() }).await;
+    let mut events = running.client().await.generate(prompt("forever")).await.unwrap().into_inner();
+    events.message().await.unwrap().unwrap();
+    let start = Instant::now();
+    running.stop();
+    assert_eq!(running.server.await.unwrap(), Drained { calls_cut_off: 1 });
+    assert!(start.elapsed() < Duration::from_secs(2));
+    running.ended.recv().await.unwrap();
+    assert!(last_status(events).await.1.is_some());
+}
+
+#[tokio::test]
+async fn peers_that_send_no_preface_are_closed() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let address = running.address.strip_prefix("http://").unwrap();
+    let attempts = ["", "PRI * HTTP/2.0\r\n"].map(async |sent: &str| {
+        let mut peer = tokio::net::TcpStream::connect(address).await.unwrap();
+        peer.write_all(sent.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), peer.read_to_end(&mut rest)).await;
+        assert!(read.is_ok(), "still open after 10 s with {sent:?}");
+    });
+    futures::future::join_all(attempts).await;
+    running.client().await.get_model(GetModelRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn reflection_knows_our_services() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let running = Running::start(ServerConfig::default()).await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(running.channel().await);
+    let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"unipic.v1.UniPic".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn unix_sockets_work_and_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.sock");
+    // As a killed process leaves it.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let address: ListenAddress = format!("unix:{}", path.display()).parse().unwrap();
+    let listener = address.bind().await.unwrap();
+    let taken = address.bind().await.unwrap_err();
+    assert!(taken.to_string().contains("s.sock"), "{taken}");
+    assert_eq!(listener.address().unwrap(), address);
+    let services =
+        Services::new().await.add(UniPicServer::from_arc(Arc::new(Fake { ended: mpsc::channel(1).0 }))).await;
+    services.readiness().ready().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        serve(listener, services, &ServerConfig::default(), async move { drop(stopped.await) }).await
+    });
+    let connect = path.clone();
+    let channel = Endpoint::from_static("http://unix")
+        .connect_with_connector(tower::service_fn(move |_: http::Uri| {
+            let path = connect.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        }))
+        .await
+        .unwrap();
+    let events = UniPicClient::new(channel).generate(prompt("ten")).await.unwrap().into_inner();
+    assert_eq!(last_status(events).await.0, 10);
+    stop.send(()).unwrap();
+    server.await.unwrap();
+    assert!(!path.exists());
+}
