@@ -21,11 +21,7 @@ fn inputs(case: &HashMap<String, Tensor>) -> Result<Vec<EncodeInput>> {
         let mut input = EncodeInput::known(&case["latents"].get(i)?)?;
         let mask: Vec<f32> = case["mask"].get(i)?.to_vec1()?;
         let known = |place: &u32| mask[*place as usize] == 0.0;
-        let latents = input
-            .places
-            .iter()
-            .filter(|p| known(p))
-            .flat_map(|&p| &input.latents[p as usize * 16..][..16]);
+        let latents = input.places.iter().filter(|p| known(p)).flat_map(|&p| &input.latents[p as usize * 16..][..16]);
         input.latents = latents.copied().collect();
         input.places.retain(known);
         Ok(input)
@@ -43,9 +39,8 @@ fn check_case(name: &str) -> Result<()> {
         assert_close("x_enc", &Tensor::stack(&x_enc, 0)?, &case["x_enc"], BOUND)?;
         let z_enc: Vec<_> = encoded.iter().map(|e| e.z_enc.clone()).collect();
         assert_close("z_enc", &Tensor::stack(&z_enc, 0)?, &case["z_enc"], BOUND)?;
-        let sources = (0..inputs.len())
-            .map(|i| Ok(model.source(&case["latents"].get(i)?)?))
-            .collect::<Result<Vec<_>>>()?;
+        let sources =
+            (0..inputs.len()).map(|i| Ok(model.source(&case["latents"].get(i)?)?)).collect::<Result<Vec<_>>>()?;
         let x_con: Vec<_> = sources.iter().map(|s: &Source| s.x_con.clone()).collect();
         assert_close("x_con", &Tensor::stack(&x_con, 0)?, &case["x_con"], BOUND)?;
         let z_full: Vec<_> = sources.iter().map(|s| s.z_full.clone()).collect();
@@ -60,12 +55,7 @@ fn check_case(name: &str) -> Result<()> {
             };
             let canvases: Vec<_> = (0..inputs.len()).map(canvas).collect();
             let decoded = model.decoder.forward(&Tensor::cat(&x_enc, 0)?, &canvases)?;
-            assert_close(
-                quantity,
-                &decoded.reshape(case[quantity].shape())?,
-                &case[quantity],
-                BOUND,
-            )?;
+            assert_close(quantity, &decoded.reshape(case[quantity].shape())?, &case[quantity], BOUND)?;
         }
     }
     Ok(())
@@ -100,12 +90,7 @@ fn decode_inputs(model: &SynthesisModel) -> Result<Vec<DecodeInput>> {
     let encoded = model.encode(&images)?;
     let mut inputs = Vec::new();
     for (i, (image, encoded)) in images.iter().zip(encoded).enumerate() {
-        let unknown: Vec<u32> = image
-            .grid
-            .places()
-            .into_iter()
-            .filter(|p| !image.places.contains(p))
-            .collect();
+        let unknown: Vec<u32> = image.grid.places().into_iter().filter(|p| !image.places.contains(p)).collect();
         let (rows, width) = encoded.z_enc.dims2()?;
         let ImageGrid { rows: m, cols: n } = image.grid;
         let latents = Tensor::from_vec(normals(m * n * 16, 3), (m, n, 16), &Device::Cpu)?;
@@ -138,17 +123,10 @@ fn an_image_decodes_to_the_same_bits_alone_and_in_company() -> Result<()> {
 fn rows_to_reveal_equal_those_of_the_whole_image() -> Result<()> {
     let model = model(Ops::Inference)?;
     for input in decode_inputs(&model)? {
-        let whole = &model.decode(&[DecodeInput {
-            reveal: input.grid.places(),
-            ..input.clone()
-        }])?[0];
+        let whole = &model.decode(&[DecodeInput { reveal: input.grid.places(), ..input.clone() }])?[0];
         let some = &model.decode(std::slice::from_ref(&input))?[0];
         let rows = Tensor::new(input.reveal.as_slice(), &Device::Cpu)?;
-        assert!(
-            same_bits(&whole.z.index_select(&rows, 0)?, &some.z)?,
-            "{:?}",
-            input.grid
-        );
+        assert!(same_bits(&whole.z.index_select(&rows, 0)?, &some.z)?, "{:?}", input.grid);
     }
     Ok(())
 }
@@ -158,11 +136,7 @@ fn inconsistent_inputs_are_errors() -> Result<()> {
     let model = model(Ops::Inference)?;
     let grid = ImageGrid { rows: 2, cols: 3 };
     let refused = |grid, places: &[u32], n_values| {
-        let input = EncodeInput {
-            grid,
-            places: places.to_vec(),
-            latents: vec![0.0; n_values],
-        };
+        let input = EncodeInput { grid, places: places.to_vec(), latents: vec![0.0; n_values] };
         model.encode(&[input]).is_err()
     };
     assert!(refused(grid, &[6], 16), "a place off the grid");
@@ -181,13 +155,7 @@ fn inconsistent_inputs_are_errors() -> Result<()> {
 fn more_grids_than_are_cached_give_the_same_again() -> Result<()> {
     let model = model(Ops::Inference)?;
     let run = || -> Result<Vec<Tensor>> {
-        let of = |grid| {
-            model.encode(&[EncodeInput {
-                grid,
-                places: vec![0],
-                latents: vec![0.5; 16],
-            }])
-        };
+        let of = |grid| model.encode(&[EncodeInput { grid, places: vec![0], latents: vec![0.5; 16] }]);
         grids().into_iter().map(|grid| Ok(of(grid)?.remove(0).x_enc)).collect()
     };
     for (first, second) in run()?.iter().zip(run()?) {

@@ -67,21 +67,13 @@ impl Modulation {
     fn load(net: &Build, depth: usize, width: usize) -> Result<Self> {
         let of_block = |i: usize| (net.pp(format!("res_blocks.{i}.adaLN_modulation.1")), 3 * width);
         let places = (0..depth).map(of_block);
-        let places: Vec<_> = places
-            .chain([(net.pp("final_layer.adaLN_modulation.1"), 2 * width)])
-            .collect();
+        let places: Vec<_> = places.chain([(net.pp("final_layer.adaLN_modulation.1"), 2 * width)]).collect();
         if net.ops == Ops::Reference {
             let layers = places.iter().map(|(place, n_out)| Linear::load(place, width, *n_out));
             return Ok(Self::Separate(layers.collect::<Result<_>>()?));
         }
-        let weights = places
-            .iter()
-            .map(|(p, n_out)| p.get((*n_out, width), "weight"))
-            .collect::<Result<Vec<_>>>()?;
-        let biases = places
-            .iter()
-            .map(|(p, n_out)| p.get(*n_out, "bias"))
-            .collect::<Result<Vec<_>>>()?;
+        let weights = places.iter().map(|(p, n_out)| p.get((*n_out, width), "weight")).collect::<Result<Vec<_>>>()?;
+        let biases = places.iter().map(|(p, n_out)| p.get(*n_out, "bias")).collect::<Result<Vec<_>>>()?;
         let joint = Linear::from_weight(net, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?;
         Ok(Self::Joint(joint))
     }
@@ -234,9 +226,6 @@ impl Head {
             candle_core::bail!("no schedule of {n_steps} head steps")
         };
         let timesteps: Vec<usize> = schedule.steps().iter().map(|s| s.timestep).collect();
-        Ok(Arc::new(Timetable {
-            embeddings: self.embed_timesteps(&timesteps)?,
-            schedule,
-        }))
+        Ok(Arc::new(Timetable { embeddings: self.embed_timesteps(&timesteps)?, schedule }))
     }
 }

@@ -55,26 +55,11 @@ impl HeadState {
     ) -> Result<Self> {
         let n_conditions = conditions.iter().map(|c| c.dim(0)).sum::<Result<usize>>()?;
         let n_rows = init.len() / LATENT_CHANNELS;
-        let n_branches = if n_conditions == n_rows && guidance == 1.0 {
-            1
-        } else {
-            2
-        };
+        let n_branches = if n_conditions == n_rows && guidance == 1.0 { 1 } else { 2 };
         if init.is_empty() || init.len() != n_rows * LATENT_CHANNELS || n_conditions != n_branches * n_rows {
-            candle_core::bail!(
-                "{n_conditions} conditions for {} values at guidance {guidance}",
-                init.len()
-            );
+            candle_core::bail!("{n_conditions} conditions for {} values at guidance {guidance}", init.len());
         }
-        Ok(Self {
-            x: init,
-            conditions,
-            n_branches,
-            guidance,
-            temperature,
-            n_steps,
-            n_left: n_steps,
-        })
+        Ok(Self { x: init, conditions, n_branches, guidance, temperature, n_steps, n_left: n_steps })
     }
 
     /// Rows R.
@@ -146,10 +131,7 @@ impl Head {
                 candle_core::bail!("{} noise values for {}", step.noise.len(), step.state.x.len());
             }
         }
-        let timetables = steps
-            .iter()
-            .map(|s| self.timetable(s.state.n_steps))
-            .collect::<Result<Vec<_>>>()?;
+        let timetables = steps.iter().map(|s| self.timetable(s.state.n_steps)).collect::<Result<Vec<_>>>()?;
         let predicted = self.predict_packed(steps, &timetables)?;
         let mut rest = predicted.as_slice();
         for (step, timetable) in steps.iter_mut().zip(&timetables) {
@@ -167,11 +149,7 @@ impl Head {
     /// As [`Head::step`].
     pub fn sample(&self, state: &mut HeadState, mut noise: impl FnMut(usize) -> Vec<f32>) -> Result<()> {
         while let Some(number) = state.next_step() {
-            let noise = if state.is_at_last_step() {
-                Vec::new()
-            } else {
-                noise(number)
-            };
+            let noise = if state.is_at_last_step() { Vec::new() } else { noise(number) };
             self.step(&mut [HeadStep { state, noise: &noise }])?;
         }
         Ok(())
@@ -190,10 +168,7 @@ impl Head {
         }
         let n_rows = x.len() / LATENT_CHANNELS;
         let input = self.project_input(&Tensor::from_vec(x, (n_rows, LATENT_CHANNELS), self.device())?)?;
-        let times = steps
-            .iter()
-            .zip(timetables)
-            .map(|(s, t)| t.embeddings.narrow(0, s.state.n_left - 1, 1));
+        let times = steps.iter().zip(timetables).map(|(s, t)| t.embeddings.narrow(0, s.state.n_left - 1, 1));
         let times = Tensor::cat(&times.collect::<Result<Vec<_>>>()?, 0)?;
         let conditions: Vec<&Tensor> = steps.iter().flat_map(|s| &s.state.conditions).collect();
         let conditions = Tensor::cat(&conditions, 0)?;

@@ -85,11 +85,7 @@ fn kept_timesteps(n_steps: usize) -> Option<Vec<usize>> {
         1 => Some(vec![0]),
         2..=TRAINING_STEPS => {
             let stride = (TRAINING_STEPS - 1) as f64 / (n_steps - 1) as f64;
-            Some(
-                (0..n_steps)
-                    .map(|j| (j as f64 * stride).round_ties_even() as usize)
-                    .collect(),
-            )
+            Some((0..n_steps).map(|j| (j as f64 * stride).round_ties_even() as usize).collect())
         }
         _ => None,
     }
@@ -130,12 +126,7 @@ mod tests {
         for n_steps in 1..5 {
             let schedule = Schedule::respaced(n_steps).unwrap();
             assert_eq!(schedule.steps().len(), n_steps);
-            assert!(
-                schedule
-                    .steps()
-                    .iter()
-                    .all(|s| s.posterior_log_variance.is_finite() && s.mean_of_x0.is_finite())
-            );
+            assert!(schedule.steps().iter().all(|s| s.posterior_log_variance.is_finite() && s.mean_of_x0.is_finite()));
         }
     }
 }

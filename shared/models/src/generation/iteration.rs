@@ -34,10 +34,7 @@ impl ImagePlaces {
             places.sort_unstable();
             places
         };
-        Self {
-            known: sorted(&order[n_masked..]),
-            reveal: sorted(&order[n_left..n_masked]),
-        }
+        Self { known: sorted(&order[n_masked..]), reveal: sorted(&order[n_left..n_masked]) }
     }
 }
 

@@ -94,11 +94,7 @@ impl EncodeInput {
         }
         let grid = ImageGrid { rows, cols };
         let latents = latents.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok(Self {
-            grid,
-            places: grid.places(),
-            latents,
-        })
+        Ok(Self { grid, places: grid.places(), latents })
     }
 }
 
@@ -132,20 +128,10 @@ impl SynthesisModel {
         }
         for input in inputs {
             if input.latents.len() != input.places.len() * LATENT_CHANNELS {
-                candle_core::bail!(
-                    "{} latent values for {} places",
-                    input.latents.len(),
-                    input.places.len()
-                );
+                candle_core::bail!("{} latent values for {} places", input.latents.len(), input.places.len());
             }
         }
-        let images: Vec<_> = inputs
-            .iter()
-            .map(|i| Visible {
-                grid: i.grid,
-                places: &i.places,
-            })
-            .collect();
+        let images: Vec<_> = inputs.iter().map(|i| Visible { grid: i.grid, places: &i.places }).collect();
         let values: Vec<f32> = inputs.iter().flat_map(|i| &i.latents).copied().collect();
         let n_visible = values.len() / LATENT_CHANNELS;
         let latents = (n_visible > 0).then(|| Tensor::from_vec(values, (n_visible, LATENT_CHANNELS), self.device()));
@@ -156,10 +142,7 @@ impl SynthesisModel {
             let n = self.encoder.n_buffers() + image.places.len();
             let (x_enc, z_enc) = (x_enc.narrow(0, first, n)?, z_enc.narrow(0, first, n)?);
             first += n;
-            Ok(Encoded {
-                x_enc,
-                z_enc: rotate_rows(&z_enc, self.encoder.n_buffers())?,
-            })
+            Ok(Encoded { x_enc, z_enc: rotate_rows(&z_enc, self.encoder.n_buffers())? })
         };
         images.iter().map(split).collect()
     }
@@ -174,12 +157,7 @@ impl SynthesisModel {
         let Some(Encoded { x_enc, z_enc }) = self.encode(&[input])?.pop() else {
             candle_core::bail!("the source image was not encoded")
         };
-        Ok(Source {
-            grid,
-            embedded: self.decoder.embed(&x_enc)?,
-            x_con: x_enc,
-            z_full: z_enc,
-        })
+        Ok(Source { grid, embedded: self.decoder.embed(&x_enc)?, x_con: x_enc, z_full: z_enc })
     }
 
     /// MAR's encoding conditioned by the language model: `x_enc + proj_out(hidden)`, buffers first.
@@ -211,19 +189,8 @@ impl SynthesisModel {
             candle_core::bail!("no place to reveal");
         }
         let canvas = |i| {
-            let DecodeInput {
-                grid,
-                places,
-                reveal,
-                source,
-                ..
-            }: &DecodeInput = i;
-            Canvas {
-                grid: *grid,
-                places,
-                reveal,
-                source: source.as_ref().map(|s| &s.embedded),
-            }
+            let DecodeInput { grid, places, reveal, source, .. }: &DecodeInput = i;
+            Canvas { grid: *grid, places, reveal, source: source.as_ref().map(|s| &s.embedded) }
         };
         let canvases: Vec<_> = inputs.iter().map(canvas).collect();
         let z = self.decoder.forward(&self.conditioned(inputs)?, &canvases)?;
@@ -231,10 +198,7 @@ impl SynthesisModel {
         let mut first = 0;
         let split = |input: &DecodeInput| {
             let n = input.reveal.len();
-            let decoded = Decoded {
-                z: z.narrow(0, first, n)?,
-                condition: condition.narrow(0, first, n)?,
-            };
+            let decoded = Decoded { z: z.narrow(0, first, n)?, condition: condition.narrow(0, first, n)? };
             first += n;
             Ok(decoded)
         };

@@ -48,12 +48,7 @@ impl Settings {
     /// # Errors
     /// For the first such setting.
     pub fn check(&self) -> Result<(), GenerationError> {
-        let refuse = |field, problem: &str| {
-            Err(GenerationError::Setting {
-                field,
-                problem: problem.into(),
-            })
-        };
+        let refuse = |field, problem: &str| Err(GenerationError::Setting { field, problem: problem.into() });
         let n_places = self.grid.n_places();
         if n_places == 0 || u32::try_from(n_places).is_err() {
             return refuse("grid", "must have at least one place and fewer than 2³²");

@@ -51,15 +51,7 @@ impl Generation {
         let order = |image: usize| checked_order(draws.order(settings.first_image + image as u32, n_places)?, n_places);
         let orders = (0..settings.n_images).map(order).collect::<Result<_, _>>()?;
         let latents = vec![vec![0.0; n_places * LATENT_CHANNELS]; settings.n_images];
-        Ok(Self {
-            settings,
-            source,
-            draws,
-            orders,
-            latents,
-            n_masked: n_places,
-            next_index: 0,
-        })
+        Ok(Self { settings, source, draws, orders, latents, n_masked: n_places, next_index: 0 })
     }
 
     /// The same with the draws of the settings' seed.
@@ -92,26 +84,12 @@ impl Generation {
         let next_count = |index| n_masked_next(self.n_masked, n_places, index, n_iterations);
         // Only a single unknown place can be left alone, and it stays the only one until the last iteration reveals it.
         let stays = |index: &usize| !is_last(*index) && next_count(*index) == self.n_masked;
-        let index = if stays(&self.next_index) {
-            n_iterations - 1
-        } else {
-            self.next_index
-        };
+        let index = if stays(&self.next_index) { n_iterations - 1 } else { self.next_index };
         let n_left = if is_last(index) { 0 } else { next_count(index) };
-        let images = self
-            .orders
-            .iter()
-            .map(|order| ImagePlaces::split(order, self.n_masked, n_left))
-            .collect();
+        let images = self.orders.iter().map(|order| ImagePlaces::split(order, self.n_masked, n_left)).collect();
         // The published schedule takes the count by formula, which is 1 in the last iteration too.
         let guidance = self.settings.guidance(next_count(index));
-        Some(Iteration {
-            index,
-            guidance,
-            n_masked: self.n_masked,
-            n_revealed: self.n_masked - n_left,
-            images,
-        })
+        Some(Iteration { index, guidance, n_masked: self.n_masked, n_revealed: self.n_masked - n_left, images })
     }
 
     /// Inputs of [`SynthesisModel::encode`](super::SynthesisModel::encode), one per image.
@@ -119,12 +97,7 @@ impl Generation {
         let input = |(places, latents): (&ImagePlaces, &Vec<f32>)| EncodeInput {
             grid: self.settings.grid,
             places: places.known.clone(),
-            latents: places
-                .known
-                .iter()
-                .flat_map(|&p| &latents[channels_of(p)])
-                .copied()
-                .collect(),
+            latents: places.known.iter().flat_map(|&p| &latents[channels_of(p)]).copied().collect(),
         };
         iteration.images.iter().zip(&self.latents).map(input).collect()
     }
@@ -141,15 +114,10 @@ impl Generation {
         encoded: &[Encoded],
         hidden: &Tensor,
     ) -> Result<Vec<DecodeInput>, GenerationError> {
-        let n_rows = encoded
-            .iter()
-            .map(|e| e.x_enc.dim(0))
-            .sum::<candle_core::Result<usize>>()?;
+        let n_rows = encoded.iter().map(|e| e.x_enc.dim(0)).sum::<candle_core::Result<usize>>()?;
         if encoded.len() != iteration.images.len() || hidden.dim(0)? != self.n_branches() * n_rows {
             let got = (encoded.len(), n_rows, hidden.dims().to_vec());
-            return Err(GenerationError::Mismatch(format!(
-                "images, rows and hidden states do not fit: {got:?}"
-            )));
+            return Err(GenerationError::Mismatch(format!("images, rows and hidden states do not fit: {got:?}")));
         }
         let mut first = 0;
         let mut inputs = Vec::with_capacity(self.n_branches() * encoded.len());
@@ -179,13 +147,7 @@ impl Generation {
         let init = self.draw(iteration, |image, place| self.draws.init(image, iteration.index, place))?;
         let conditions = decoded.iter().map(|d| d.condition.clone()).collect();
         let (n_steps, temperature) = (self.settings.head_steps, self.settings.temperature as f32);
-        Ok(HeadState::new(
-            init,
-            conditions,
-            n_steps,
-            iteration.guidance,
-            temperature,
-        )?)
+        Ok(HeadState::new(init, conditions, n_steps, iteration.guidance, temperature)?)
     }
 
     /// Noise of a head step, counted from 0 in the order in which they are taken, `[R, 16]`; empty for the last, which uses
@@ -197,9 +159,7 @@ impl Generation {
         if head_step + 1 >= self.settings.head_steps {
             return Ok(Vec::new());
         }
-        self.draw(iteration, |image, place| {
-            self.draws.step(image, iteration.index, place, head_step)
-        })
+        self.draw(iteration, |image, place| self.draws.step(image, iteration.index, place, head_step))
     }
 
     /// Ends an iteration: the latents `[R, 16]` of the places it revealed.
@@ -208,17 +168,11 @@ impl Generation {
     /// When the iteration is not the next one, or values are missing or not finite; then nothing changes.
     pub fn reveal(&mut self, iteration: &Iteration, latents: &[f32]) -> Result<(), GenerationError> {
         if iteration.n_masked != self.n_masked || iteration.index < self.next_index {
-            return Err(GenerationError::Mismatch(format!(
-                "iteration {} is not the next one",
-                iteration.index
-            )));
+            return Err(GenerationError::Mismatch(format!("iteration {} is not the next one", iteration.index)));
         }
         let n_rows: usize = iteration.images.iter().map(|i| i.reveal.len()).sum();
         if latents.len() != n_rows * LATENT_CHANNELS {
-            return Err(GenerationError::Mismatch(format!(
-                "{} latent values for {n_rows} places",
-                latents.len()
-            )));
+            return Err(GenerationError::Mismatch(format!("{} latent values for {n_rows} places", latents.len())));
         }
         if !latents.iter().all(|x| x.is_finite()) {
             return Err(GenerationError::NotFinite);
@@ -238,17 +192,8 @@ impl Generation {
     pub fn progress(&self) -> Progress {
         let n_places = self.settings.grid.n_places();
         let n_iterations = self.settings.iterations;
-        let iteration = if self.n_masked == 0 {
-            n_iterations
-        } else {
-            self.next_index
-        };
-        Progress {
-            iteration,
-            n_iterations,
-            n_known: n_places - self.n_masked,
-            n_places,
-        }
+        let iteration = if self.n_masked == 0 { n_iterations } else { self.next_index };
+        Progress { iteration, n_iterations, n_known: n_places - self.n_masked, n_places }
     }
 
     /// The latents of all images, zero where unknown: what the autoencoder makes the images, or previews, of.
@@ -290,9 +235,7 @@ fn checked_order(order: Vec<u32>, n_places: usize) -> Result<Vec<u32>, Generatio
     let mut sorted = order.clone();
     sorted.sort_unstable();
     if sorted.len() != n_places || sorted.iter().enumerate().any(|(i, &place)| i != place as usize) {
-        return Err(GenerationError::Mismatch(format!(
-            "an order that is no permutation of {n_places} places"
-        )));
+        return Err(GenerationError::Mismatch(format!("an order that is no permutation of {n_places} places")));
     }
     Ok(order)
 }

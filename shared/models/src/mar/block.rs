@@ -37,11 +37,7 @@ impl Block {
             mlp_norm: LayerNorm::load(&build.pp("norm2"), width, eps)?,
             mlp_in: Linear::load(&build.pp("mlp.fc1"), width, hidden)?,
             mlp_out: Linear::load(&build.pp("mlp.fc2"), hidden, width)?,
-            layout: HeadLayout {
-                n_heads,
-                n_kv_heads: n_heads,
-                head_dim: width / n_heads,
-            },
+            layout: HeadLayout { n_heads, n_kv_heads: n_heads, head_dim: width / n_heads },
             ops: build.ops,
         })
     }
@@ -75,14 +71,8 @@ impl Stack {
     /// When a tensor is missing or misshapen.
     pub fn load(build: &Build, name: &str, config: &MarConfig) -> Result<Self> {
         let place = build.pp(format!("{name}_blocks"));
-        let blocks = (0..config.depth)
-            .map(|i| Block::load(&place.pp(i), config))
-            .collect::<Result<_>>()?;
-        let norm = LayerNorm::load(
-            &build.pp(format!("{name}_norm")),
-            config.embed_dim,
-            config.layer_norm_eps,
-        )?;
+        let blocks = (0..config.depth).map(|i| Block::load(&place.pp(i), config)).collect::<Result<_>>()?;
+        let norm = LayerNorm::load(&build.pp(format!("{name}_norm")), config.embed_dim, config.layer_norm_eps)?;
         Ok(Self { blocks, norm })
     }
 

@@ -78,13 +78,9 @@ impl Decoder {
             asked.extend(image.reveal.iter().map(|p| first_row + p));
             first_row += (image.grid.n_places() + self.n_buffers) as u32;
         }
-        let z = self
-            .stack
-            .norm(&decoded.index_select(&ids(asked, decoded.device())?, 0)?)?;
+        let z = self.stack.norm(&decoded.index_select(&ids(asked, decoded.device())?, 0)?)?;
         let positions = images.iter().filter(|i| !i.reveal.is_empty());
-        let positions = positions
-            .map(|i| self.head_positions.rows(i.grid, i.reveal))
-            .collect::<Result<Vec<_>>>()?;
+        let positions = positions.map(|i| self.head_positions.rows(i.grid, i.reveal)).collect::<Result<Vec<_>>>()?;
         z + Tensor::cat(&positions, 0)?
     }
 
@@ -94,10 +90,7 @@ impl Decoder {
         let rows: Vec<&Tensor> = [embedded, &self.mask_token].into_iter().chain(sources).collect();
         let taken = self.content_rows(embedded.dim(0)?, images)?;
         let content = Tensor::cat(&rows, 0)?.index_select(&ids(taken, embedded.device())?, 0)?;
-        let positions = images
-            .iter()
-            .map(|i| self.positions.for_grid(i.grid))
-            .collect::<Result<Vec<_>>>()?;
+        let positions = images.iter().map(|i| self.positions.for_grid(i.grid)).collect::<Result<Vec<_>>>()?;
         content + Tensor::cat(&positions, 0)?
     }
 
@@ -109,10 +102,7 @@ impl Decoder {
         for image in images {
             image.grid.check_places(image.places)?;
             let n_source = (self.n_buffers + image.grid.n_places()) as u32;
-            if image
-                .source
-                .is_some_and(|s| s.dims().first() != Some(&(n_source as usize)))
-            {
+            if image.source.is_some_and(|s| s.dims().first() != Some(&(n_source as usize))) {
                 candle_core::bail!("a source of other than {n_source} rows for {:?}", image.grid);
             }
             let first = rows.len();

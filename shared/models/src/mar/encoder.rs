@@ -69,9 +69,7 @@ impl Encoder {
         if latents.map_or(Ok(0), |l| l.dim(0))? != n_visible {
             candle_core::bail!("{n_visible} known places but other latents: {latents:?}");
         }
-        let projected = latents
-            .map(|l| self.latent_in.forward(&l.to_dtype(self.dtype)?))
-            .transpose()?;
+        let projected = latents.map(|l| self.latent_in.forward(&l.to_dtype(self.dtype)?)).transpose()?;
         let rows: Vec<&Tensor> = std::iter::once(&self.buffer).chain(&projected).collect();
         let content = Tensor::cat(&rows, 0)?.index_select(&self.content_rows(images)?, 0)?;
         let x = self.input_norm.forward(&(content + self.position_rows(images)?)?)?;

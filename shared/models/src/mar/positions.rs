@@ -31,18 +31,9 @@ impl PositionTable {
     /// # Errors
     /// When the tensor is missing or misshapen.
     pub fn load(build: &Build, name: &str, n_front: usize, base_side: usize, width: usize) -> Result<Self> {
-        let base = ImageGrid {
-            rows: base_side,
-            cols: base_side,
-        };
+        let base = ImageGrid { rows: base_side, cols: base_side };
         let table = build.get((1, n_front + base.n_places(), width), name)?.squeeze(0)?;
-        Ok(Self {
-            table,
-            n_front,
-            base,
-            ops: build.ops,
-            resized: Arc::default(),
-        })
+        Ok(Self { table, n_front, base, ops: build.ops, resized: Arc::default() })
     }
 
     /// The table for a grid: the front rows as they are, the places resized bilinearly (half-pixel centres, no
@@ -91,32 +82,20 @@ impl PositionTable {
     }
 
     fn resize(&self, grid: ImageGrid) -> Result<Tensor> {
-        let (rows, cols) = (
-            axis_taps(self.base.rows, grid.rows),
-            axis_taps(self.base.cols, grid.cols),
-        );
+        let (rows, cols) = (axis_taps(self.base.rows, grid.rows), axis_taps(self.base.cols, grid.cols));
         let table = self.table.to_dtype(DType::F32)?;
         let corner = |pick_row: fn(&Tap) -> u32, pick_col: fn(&Tap) -> u32| -> Result<Tensor> {
             let at =
                 |row: &Tap, col: &Tap| (self.n_front + self.base.cols * pick_row(row) as usize) as u32 + pick_col(col);
-            let ids: Vec<u32> = rows
-                .iter()
-                .flat_map(|row| cols.iter().map(move |col| at(row, col)))
-                .collect();
+            let ids: Vec<u32> = rows.iter().flat_map(|row| cols.iter().map(move |col| at(row, col))).collect();
             table.index_select(&Tensor::from_vec(ids, grid.n_places(), table.device())?, 0)
         };
         let weights = |of: &dyn Fn(&Tap, &Tap) -> f32| -> Result<Tensor> {
-            let weights: Vec<f32> = rows
-                .iter()
-                .flat_map(|row| cols.iter().map(move |col| of(row, col)))
-                .collect();
+            let weights: Vec<f32> = rows.iter().flat_map(|row| cols.iter().map(move |col| of(row, col))).collect();
             Tensor::from_vec(weights, (grid.n_places(), 1), table.device())
         };
         let (right, down) = (weights(&|_, col| col.fraction)?, weights(&|row, _| row.fraction)?);
-        let (left, up) = (
-            weights(&|_, col| 1.0 - col.fraction)?,
-            weights(&|row, _| 1.0 - row.fraction)?,
-        );
+        let (left, up) = (weights(&|_, col| 1.0 - col.fraction)?, weights(&|row, _| 1.0 - row.fraction)?);
         let line = |row: fn(&Tap) -> u32| -> Result<Tensor> {
             let (a, b) = (corner(row, |col| col.low)?, corner(row, |col| col.high)?);
             a.broadcast_mul(&left)? + b.broadcast_mul(&right)?
@@ -142,11 +121,7 @@ fn axis_taps(n_source: usize, n_target: usize) -> Vec<Tap> {
         .map(|i| {
             let source = (scale * (i as f32 + 0.5) - 0.5).max(0.0);
             let low = (source as usize).min(last);
-            Tap {
-                low: low as u32,
-                high: (low + 1).min(last) as u32,
-                fraction: (source - low as f32).min(1.0),
-            }
+            Tap { low: low as u32, high: (low + 1).min(last) as u32, fraction: (source - low as f32).min(1.0) }
         })
         .collect()
 }
@@ -156,10 +131,7 @@ mod tests {
     use super::*;
 
     fn taps(n_source: usize, n_target: usize) -> Vec<(u32, u32, f32)> {
-        axis_taps(n_source, n_target)
-            .into_iter()
-            .map(|t| (t.low, t.high, t.fraction))
-            .collect()
+        axis_taps(n_source, n_target).into_iter().map(|t| (t.low, t.high, t.fraction)).collect()
     }
 
     #[test]

@@ -9,10 +9,7 @@ const ROUNDS: usize = 10;
 pub(super) fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for round in 0..ROUNDS {
         if round > 0 {
-            key = [
-                key[0].wrapping_add(KEY_INCREMENTS.0),
-                key[1].wrapping_add(KEY_INCREMENTS.1),
-            ];
+            key = [key[0].wrapping_add(KEY_INCREMENTS.0), key[1].wrapping_add(KEY_INCREMENTS.1)];
         }
         let (high0, low0) = wide_product(MULTIPLIERS.0, counter[0]);
         let (high1, low1) = wide_product(MULTIPLIERS.1, counter[2]);
@@ -38,10 +35,7 @@ mod tests {
         assert_eq!(zeros, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         let ones = philox([u32::MAX; 4], [u32::MAX; 2]);
         assert_eq!(ones, [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-        let pi = philox(
-            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-            [0xa409_3822, 0x299f_31d0],
-        );
+        let pi = philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]);
         assert_eq!(pi, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
     }
 }

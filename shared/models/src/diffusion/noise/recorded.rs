@@ -32,9 +32,7 @@ impl RecordedDraws {
     /// # Errors
     /// When a tensor is missing or misshapen.
     pub fn from_tensors(tensors: &HashMap<String, Tensor>) -> Result<Self> {
-        let Some(orders) = tensors.get("orders") else {
-            candle_core::bail!("no recorded orders")
-        };
+        let Some(orders) = tensors.get("orders") else { candle_core::bail!("no recorded orders") };
         let orders: Vec<Vec<u32>> = orders.to_dtype(DType::U32)?.to_vec2()?;
         let mut numbers: Vec<usize> = tensors.keys().filter_map(|key| iteration_of(key)).collect();
         numbers.sort_unstable();
@@ -52,9 +50,7 @@ impl RecordedDraws {
             };
             let mut rows = HashMap::new();
             for (image, order) in (0_u32..).zip(&orders) {
-                let Some(places) = order.get(n_next..n_masked) else {
-                    candle_core::bail!("orders differ in length")
-                };
+                let Some(places) = order.get(n_next..n_masked) else { candle_core::bail!("orders differ in length") };
                 let mut places = places.to_vec();
                 places.sort_unstable();
                 for place in places {
@@ -96,9 +92,7 @@ fn iteration_of(key: &str) -> Option<usize> {
 impl Draws for RecordedDraws {
     fn order(&self, image: u32, n_places: usize) -> std::result::Result<Vec<u32>, DrawsError> {
         let order = self.orders.get(image as usize).filter(|order| order.len() == n_places);
-        order
-            .cloned()
-            .ok_or_else(|| DrawsError(format!("the order of {n_places} places of image {image}")))
+        order.cloned().ok_or_else(|| DrawsError(format!("the order of {n_places} places of image {image}")))
     }
 
     fn init(&self, image: u32, iteration: usize, place: u32) -> std::result::Result<PlaceDraw, DrawsError> {
