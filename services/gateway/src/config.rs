@@ -1,6 +1,7 @@
 //! The gateway's configuration: parsed once, judged whole, never read again from elsewhere.
 
 use serde::Deserialize;
+use unipic_client::Endpoint;
 use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
@@ -15,12 +16,12 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
-    /// Replicas of the understanding encoder, as URLs (`http://host:port`) or `unix:/path`.
-    pub understanding: Vec<String>,
+    /// Replicas of the understanding encoder, each `http://host:port` or `unix:/path`.
+    pub understanding: Vec<Endpoint>,
     /// Replicas of the synthesis service.
-    pub synthesis: Vec<String>,
+    pub synthesis: Vec<Endpoint>,
     /// Replicas of the decoder.
-    pub decoder: Vec<String>,
+    pub decoder: Vec<Endpoint>,
     /// Name told by GetModel; made from the sizes when left out.
     pub model_name: Option<String>,
     /// What is accepted.
@@ -35,6 +36,11 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
+/// One replica on this host.
+fn local(port: u16) -> Vec<Endpoint> {
+    format!("http://127.0.0.1:{port}").parse().into_iter().collect()
+}
+
 impl Default for Config {
     fn default() -> Self {
         let server = ServerConfig::default();
@@ -42,9 +48,9 @@ impl Default for Config {
             listen: server.listen,
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
-            understanding: vec!["http://127.0.0.1:50052".to_owned()],
-            synthesis: vec!["http://127.0.0.1:50053".to_owned()],
-            decoder: vec!["http://127.0.0.1:50054".to_owned()],
+            understanding: local(50052),
+            synthesis: local(50053),
+            decoder: local(50054),
             model_name: None,
             limits: LimitsConfig::default(),
             defaults: Defaults::default(),

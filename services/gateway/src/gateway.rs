@@ -75,27 +75,27 @@ impl<B: Backends> Gateway<B> {
         Ok(model)
     }
 
-    /// Looks again and again until cancelled, so that the gateway follows backends that come, go and are replaced.
-    /// `ready` is told whether a model is served whenever that changes. A backend that goes away later does not take
-    /// readiness back: single requests fail and say so, and other replicas may serve them.
-    pub async fn follow_backends(&self, cancel: CancellationToken, mut ready: impl FnMut(bool) + Send) {
+    /// Looks again and again until cancelled, so that the gateway follows backends that come, go and are replaced. A
+    /// backend that goes away later does not take readiness back: single requests fail and say so, and other replicas may
+    /// serve them.
+    pub async fn follow_backends(&self, cancel: CancellationToken) {
         let refresh = Duration::from_secs(self.shared.config.refresh_seconds);
-        let mut is_ready = false;
-        loop {
-            let pause = match self.refresh_model().await {
-                Ok(_) if !is_ready => {
-                    is_ready = true;
-                    ready(true);
-                    refresh
-                }
-                Ok(_) => refresh,
-                Err(_) => RETRY,
-            };
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+        let look = async {
+            loop {
+                let pause = if self.refresh_model().await.is_ok() { refresh } else { RETRY };
+                tokio::time::sleep(pause).await;
             }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = look => {}
         }
+    }
+
+    /// Resolves once all backends have said what they hold.
+    pub async fn served(&self) {
+        // The sender lives as long as we do, so this only ends with a model.
+        let _ = self.shared.model.subscribe().wait_for(Option::is_some).await;
     }
 
     /// What is served.

@@ -17,8 +17,8 @@ mod metadata;
 mod model;
 mod pictures;
 mod prompt;
-// pub mod remote;
-// mod run;
+pub mod remote;
+mod run;
 mod service;
 mod validation;
 
@@ -29,6 +29,6 @@ pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig};
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use model::Model;
-// pub use run::{RunError, run};
+pub use run::run;
 
 pub use unipic_serving::CallContext;

@@ -1,0 +1,60 @@
+//! The gateway as a process: a listener, the service, health, and a clean end.
+
+use tokio_util::sync::CancellationToken;
+use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
+use unipic_api::pb::uni_pic_server::UniPicServer;
+use unipic_client::NoEndpoints;
+use unipic_serving::{Drained, Listener, ServerConfig, Services, serve};
+
+use crate::backends::Backends;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::remote::RemoteBackends;
+
+/// Bytes of a request beyond its image.
+const BESIDE_THE_IMAGE: usize = 1 << 20;
+
+impl<B: Backends> Gateway<B> {
+    /// The gRPC service, with message sizes that let the largest allowed image in.
+    pub fn service(&self) -> UniPicServer<Self> {
+        let image = self.shared.config.limits.max_image_bytes as usize;
+        UniPicServer::new(self.clone())
+            .max_decoding_message_size(PUBLIC_REQUEST_BYTES.max(image.saturating_add(BESIDE_THE_IMAGE)))
+            .max_encoding_message_size(PUBLIC_RESPONSE_BYTES)
+    }
+
+    /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every backend has
+    /// said what it holds.
+    pub async fn serve(self, listener: Listener, server: &ServerConfig, shutdown: impl Future<Output = ()>) -> Drained {
+        let services = Services::new().await.add(self.service()).await;
+        let readiness = services.readiness();
+        let ended = CancellationToken::new();
+        let follow = self.follow_backends(ended.clone());
+        let announce = async {
+            self.served().await;
+            readiness.ready().await;
+        };
+        let serving = async {
+            // The others end with the server, whatever they are waiting for.
+            let _end = ended.clone().drop_guard();
+            serve(listener, services, server, shutdown).await
+        };
+        let ready = ended.run_until_cancelled(announce);
+        let (drained, (), _) = tokio::join!(serving, follow, ready);
+        drained
+    }
+}
+
+/// Runs the gateway over remote backends until `shutdown` resolves and the calls under way have ended.
+///
+/// # Errors
+/// A backend without endpoints; a validated configuration has some.
+pub async fn run(
+    config: Config,
+    listener: Listener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Drained, NoEndpoints> {
+    let backends = RemoteBackends::new(&config.understanding, &config.synthesis, &config.decoder)?;
+    let server = config.server();
+    Ok(Gateway::new(backends, config).serve(listener, &server, shutdown).await)
+}
