@@ -6,7 +6,7 @@ use serde::Deserialize;
 use unipic_models::diffusion::schedule::{Step, TRAINING_STEPS};
 use unipic_models::diffusion::{HeadState, Schedule};
 
-use crate::bound::{Bound, PART, SCHEDULE};
+use crate::bound::{Bound, FLOW, PART, SCHEDULE};
 use crate::case::{Case, NoSettings};
 use crate::subject::Subject;
 
@@ -87,5 +87,10 @@ pub(crate) fn check_sample(subject: &Subject, case: &mut Case) -> Result<()> {
     let mut state = HeadState::new(init_rows, vec![condition], n_steps, cfg as f32, temperature as f32)?;
     head.sample(&mut state, |step| noise[step].clone())?;
     let ours = Tensor::from_slice(state.x(), init.shape(), &Device::Cpu)?;
-    case.check("out", &ours, PART)
+    // With guidance a sampling is held to the bound of tokens, which is what it yields. Some of its rows amplify the
+    // rounding of every pass a hundredfold: on tiny-a an evaluation in f64 throughout is itself 1.4e-4 away from the
+    // recorded values, and noise of 5e-7 on the network's outputs moves them by 1e-4 to 3e-4. Without guidance nothing
+    // is amplified.
+    let bound = if cfg == 1.0 { PART } else { FLOW };
+    case.check("out", &ours, bound)
 }

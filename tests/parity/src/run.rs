@@ -1,5 +1,6 @@
 //! From a folder to a report: every file in `cases`, each to its family.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -132,8 +133,9 @@ fn check_file(subject: &Subject, path: &Path) -> Vec<Row> {
         Kind::Tensors(check) => match Case::open(path) {
             Err(error) => failed(error),
             Ok(mut case) => {
-                let outcome = check(subject, &mut case);
-                case.finish(outcome)
+                // A panic is one case's failure, so that the others are still heard.
+                let outcome = catch_unwind(AssertUnwindSafe(|| check(subject, &mut case)));
+                case.finish(outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("the model panicked"))))
             }
         },
     }

@@ -1,7 +1,6 @@
 //! The two blocks that both halves of the autoencoder are made of.
 
 use candle_core::{Result, Tensor};
-use unipic_nn::activation::silu;
 use unipic_nn::{AttentionSegment, Build, Conv2d, GroupNorm, HeadLayout, Linear, LinearFormat, Ops, attend};
 
 use super::{N_GROUPS, NORM_EPS};
@@ -18,29 +17,17 @@ impl NormedConv {
     /// Loads the norm `norm` and the 3×3 convolution `conv` of `build`.
     pub(super) fn load(build: &Build, norm: &str, conv: &str, n_in: usize, n_out: usize) -> Result<Self> {
         let norm = GroupNorm::load(&build.pp(norm), n_in, N_GROUPS, NORM_EPS)?;
-        Ok(Self {
-            norm,
-            conv: Conv2d::load(&build.pp(conv), n_in, n_out, 3, 1, 1)?,
-        })
+        Ok(Self { norm, conv: Conv2d::load(&build.pp(conv), n_in, n_out, 3, 1, 1)? })
     }
 
-    /// Runs it; the input is the caller's to drop.
+    /// conv(swish(norm(x))).
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = self.norm.forward(x)?;
-        self.activate(normed)
+        self.conv.forward_normed(x, &self.norm)
     }
 
-    /// The same for an input that nobody needs afterwards: it is freed before the activation allocates.
-    pub(super) fn consume(&self, x: Tensor) -> Result<Tensor> {
-        let normed = self.norm.forward(&x)?;
-        drop(x);
-        self.activate(normed)
-    }
-
-    fn activate(&self, normed: Tensor) -> Result<Tensor> {
-        let active = silu(&normed)?;
-        drop(normed);
-        self.conv.forward(&active)
+    /// `residual` plus the same, written over the residual where the device allows.
+    fn forward_onto(&self, x: &Tensor, residual: Tensor) -> Result<Tensor> {
+        self.conv.forward_normed_onto(x, &self.norm, residual)
     }
 }
 
@@ -66,14 +53,16 @@ impl ResidualBlock {
         })
     }
 
+    /// Takes its input for good: the sum is written over it, so that the widest level holds two activations and not three.
+    ///
     /// Shapes: `[1, n_in, h, w]` → `[1, n_out, h, w]`.
     pub(super) fn forward(&self, x: Tensor) -> Result<Tensor> {
         let h = self.first.forward(&x)?;
-        let h = self.second.consume(h)?;
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(&x)? + h,
-            None => x + h,
-        }
+        let residual = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(&x)?,
+            None => x,
+        };
+        self.second.forward_onto(&h, residual)
     }
 }
 
@@ -106,11 +95,7 @@ impl AttentionBlock {
         let (_, n_channels, h, w) = x.dims4()?;
         let rows = self.norm.forward(&x)?.reshape((n_channels, h * w))?.t()?.contiguous()?;
         let (q, k, v) = (self.q.forward(&rows)?, self.k.forward(&rows)?, self.v.forward(&rows)?);
-        let layout = HeadLayout {
-            n_heads: 1,
-            n_kv_heads: 1,
-            head_dim: n_channels,
-        };
+        let layout = HeadLayout { n_heads: 1, n_kv_heads: 1, head_dim: n_channels };
         let mixed = attend(self.ops, &q, &k, &v, &[AttentionSegment::full(h * w)], layout)?;
         let out = self.proj_out.forward(&mixed)?.t()?.reshape((1, n_channels, h, w))?;
         x + out
@@ -120,9 +105,7 @@ impl AttentionBlock {
 /// A 1×1 convolution as a linear layer over positions. Always dense: the autoencoder is 66 M parameters whose errors show
 /// in the picture at once.
 fn pointwise(build: &Build, n_channels: usize) -> Result<Linear> {
-    let weight = build
-        .get((n_channels, n_channels, 1, 1), "weight")?
-        .reshape((n_channels, n_channels))?;
+    let weight = build.get((n_channels, n_channels, 1, 1), "weight")?.reshape((n_channels, n_channels))?;
     let dense = build.clone().with_linear_format(LinearFormat::Dense);
     Linear::from_weight(&dense, weight, Some(build.get(n_channels, "bias")?))
 }

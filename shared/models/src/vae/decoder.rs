@@ -60,9 +60,7 @@ impl Decoder {
     /// When the shape does not fit or the device fails.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         let (n_images, _, _, _) = latents.dims4()?;
-        let pixels = (0..n_images)
-            .map(|i| self.decode_one(latents.narrow(0, i, 1)?))
-            .collect::<Result<Vec<_>>>()?;
+        let pixels = (0..n_images).map(|i| self.decode_one(latents.narrow(0, i, 1)?)).collect::<Result<Vec<_>>>()?;
         Tensor::cat(&pixels, 0)
     }
 
@@ -75,7 +73,7 @@ impl Decoder {
         for level in &self.levels {
             x = level.forward(x)?;
         }
-        self.out.consume(x)?.to_dtype(DType::F32)
+        self.out.forward(&x)?.to_dtype(DType::F32)
     }
 }
 
@@ -87,13 +85,9 @@ impl Level {
             let n_in = if j == 0 { n_in } else { n_out };
             ResidualBlock::load(&build.pp("block").pp(j), n_in, n_out)
         };
-        let upsample = goes_up
-            .then(|| Conv2d::load(&build.pp("upsample").pp("conv"), n_out, n_out, 3, 1, 1))
-            .transpose()?;
-        Ok(Self {
-            blocks: (0..n_blocks).map(block).collect::<Result<_>>()?,
-            upsample,
-        })
+        let upsample =
+            goes_up.then(|| Conv2d::load(&build.pp("upsample").pp("conv"), n_out, n_out, 3, 1, 1)).transpose()?;
+        Ok(Self { blocks: (0..n_blocks).map(block).collect::<Result<_>>()?, upsample })
     }
 
     /// `[1, n_in, h, w]` → `[1, n_out, 2h, 2w]`, in the widest level `[1, n_out, h, w]`.
@@ -101,10 +95,9 @@ impl Level {
         for block in &self.blocks {
             x = block.forward(x)?;
         }
-        let Some(conv) = &self.upsample else { return Ok(x) };
-        let (_, _, h, w) = x.dims4()?;
-        let wide = x.upsample_nearest2d(2 * h, 2 * w)?;
-        drop(x);
-        conv.forward(&wide)
+        match &self.upsample {
+            Some(conv) => conv.forward_upsampled(&x),
+            None => Ok(x),
+        }
     }
 }

@@ -67,9 +67,7 @@ impl Encoder {
         if !height.is_multiple_of(self.stride) || !width.is_multiple_of(self.stride) || height * width == 0 {
             candle_core::bail!("sides of {width}×{height} px are no multiples of {} px", self.stride);
         }
-        let latents = (0..n_images)
-            .map(|i| self.encode_one(pixels.narrow(0, i, 1)?))
-            .collect::<Result<Vec<_>>>()?;
+        let latents = (0..n_images).map(|i| self.encode_one(pixels.narrow(0, i, 1)?)).collect::<Result<Vec<_>>>()?;
         Tensor::cat(&latents, 0)
     }
 
@@ -79,7 +77,7 @@ impl Encoder {
         for level in &self.levels {
             x = level.forward(x)?;
         }
-        let x = self.out.consume(self.middle.forward(x)?)?;
+        let x = self.out.forward(&self.middle.forward(x)?)?;
         let mean = self.quant_conv.forward(&x)?.narrow(1, 0, self.embed_dim)?;
         let latents = (mean.to_dtype(DType::F32)? * self.scale)?;
         latents.permute((0, 2, 3, 1))?.contiguous()
@@ -93,18 +91,12 @@ impl Level {
         let block = |j: usize| {
             let n_in = if j == 0 { n_in } else { n_out };
             let residual = ResidualBlock::load(&build.pp("block").pp(j), n_in, n_out)?;
-            let attention = is_last
-                .then(|| AttentionBlock::load(&build.pp("attn").pp(j), n_out))
-                .transpose()?;
+            let attention = is_last.then(|| AttentionBlock::load(&build.pp("attn").pp(j), n_out)).transpose()?;
             Ok((residual, attention))
         };
-        let downsample = (!is_last)
-            .then(|| Conv2d::load(&build.pp("downsample").pp("conv"), n_out, n_out, 3, 2, 0))
-            .transpose()?;
-        Ok(Self {
-            blocks: (0..n_blocks).map(block).collect::<Result<_>>()?,
-            downsample,
-        })
+        let downsample =
+            (!is_last).then(|| Conv2d::load(&build.pp("downsample").pp("conv"), n_out, n_out, 3, 2, 0)).transpose()?;
+        Ok(Self { blocks: (0..n_blocks).map(block).collect::<Result<_>>()?, downsample })
     }
 
     /// `[1, n_in, h, w]` → `[1, n_out, h/2, w/2]`, in the last level `[1, n_out, h, w]`.

@@ -12,9 +12,8 @@ pub fn pixels_from_u8(rgb: &[u8], width: usize, height: usize, device: &Device) 
     if rgb.len() != 3 * width * height {
         candle_core::bail!("{} bytes are no RGB image of {width}×{height} px", rgb.len());
     }
-    let planes: Vec<f32> = (0..3)
-        .flat_map(|channel| rgb.iter().skip(channel).step_by(3).map(|&v| f32::from(v) / 127.5 - 1.0))
-        .collect();
+    let planes: Vec<f32> =
+        (0..3).flat_map(|channel| rgb.iter().skip(channel).step_by(3).map(|&v| f32::from(v) / 127.5 - 1.0)).collect();
     Tensor::from_vec(planes, (1, 3, height, width), device)
 }
 
@@ -52,10 +51,7 @@ mod tests {
     #[test]
     fn levels_are_truncated_and_clamped() {
         let values = [-2.0, -1.0, 0.0, 0.999, 1.0, 2.0];
-        let pixels = Tensor::new(&values.map(|v| [[v as f32]]), &Device::Cpu)
-            .unwrap()
-            .reshape((3, 1, 2))
-            .unwrap();
+        let pixels = Tensor::new(&values.map(|v| [[v as f32]]), &Device::Cpu).unwrap().reshape((3, 1, 2)).unwrap();
         let planes = pixels_to_u8(&pixels).unwrap();
         // Channel last: place 0 holds values 0, 2 and 4, place 1 the others.
         assert_eq!(planes, [0, 128, 255, 0, 255, 255]);
