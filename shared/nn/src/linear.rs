@@ -3,13 +3,16 @@
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{DType, Module, Result, Tensor};
 
-use crate::{Build, LinearFormat};
+use crate::kernels;
+use crate::kernels::tensor::{is_cpu_f32, values};
+use crate::{Build, LinearFormat, Ops};
 
 /// `x·Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
+    ops: Ops,
 }
 
 #[derive(Clone, Debug)]
@@ -49,10 +52,10 @@ impl Linear {
             }
             _ => Weight::Dense(weight),
         };
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, ops: build.ops })
     }
 
-    /// Applies the layer.
+    /// Applies the layer. On CPU for inference a row's result does not depend on the other rows.
     ///
     /// Shapes: `[T, n_in]` → `[T, n_out]`, in the dtype of `x`.
     ///
@@ -60,7 +63,10 @@ impl Linear {
     /// When shapes, dtypes or devices do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.weight {
-            Weight::Dense(weight) => matmul_rows(x, &weight.t()?)?,
+            Weight::Dense(weight) if self.ops == Ops::Inference && is_cpu_f32(x) && is_cpu_f32(weight) => {
+                return rows_by_weight(x, weight, self.bias.as_ref());
+            }
+            Weight::Dense(weight) => x.matmul(&weight.t()?)?,
             Weight::Quantized(weight) => weight.forward(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?,
         };
         match &self.bias {
@@ -70,16 +76,37 @@ impl Linear {
     }
 }
 
-/// `x·w`, where the result of a row does not depend on the number of rows.
+/// `x·w`, where for inference on CPU the result of a row does not depend on the number of rows.
 ///
-/// candle's CPU product takes a matrix-vector kernel, with another order of summation, for a single row; two equal rows
-/// keep it on the kernel that every other row count takes.
+/// candle's CPU product sums in another order for one row, for few results and for small sizes. So a `w` that is the
+/// transposed view of row-major f32 weights goes the way of [`Linear`], unless gradients are to flow; what remains takes
+/// candle's product as it is.
 ///
 /// Shapes: `[T, n_in]`, `[n_in, n_out]` → `[T, n_out]`.
+///
+/// # Errors
+/// When shapes, dtypes or devices do not fit.
 pub fn matmul_rows(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    if x.dim(0)? == 1 && x.device().is_cpu() {
-        Tensor::cat(&[x, x], 0)?.matmul(w)?.narrow(0, 0, 1)
-    } else {
-        x.matmul(w)
+    if is_cpu_f32(x) && is_cpu_f32(w) && !x.track_op() && !w.track_op() {
+        return rows_by_weight(x, &w.t()?, None);
     }
+    x.matmul(w)
+}
+
+/// `x·Wᵀ + bias` with the weights read where they lie.
+///
+/// Shapes: `x` `[T, n_in]`, `weight` `[n_out, n_in]`, `bias` `[n_out]` → `[T, n_out]`.
+fn rows_by_weight(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let ((rows, n_in), (n_out, expected)) = (x.dims2()?, weight.dims2()?);
+    if n_in != expected || bias.is_some_and(|bias| bias.dims() != [n_out]) {
+        candle_core::bail!("a linear layer with weight {:?} got an input {:?}", weight.shape(), x.shape());
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let ((x_storage, x_layout), (w_storage, w_layout)) = (x.storage_and_layout(), weight.storage_and_layout());
+    let bias = bias.map(Tensor::storage_and_layout);
+    let bias = bias.as_ref().map(|(storage, layout)| values(storage, layout)).transpose()?;
+    let mut out = vec![0.0; rows * n_out];
+    let (x_values, w_values) = (values(&x_storage, x_layout)?, values(&w_storage, w_layout)?);
+    kernels::linear::linear(x_values, w_values, bias, (n_in, n_out), &mut out);
+    Tensor::from_vec(out, (rows, n_out), x.device())
 }

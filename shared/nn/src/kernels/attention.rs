@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::lanes::Lanes;
 use super::panel::{self, Panels, padded, position, product};
 use super::pointwise::exp;
@@ -118,7 +119,7 @@ impl Attention<'_> {
         let Shape { layout, n_tiles, block_rows, n_rows, .. } = self.shape;
         let (keys, values) = self.shape.tile_len();
         for head in 0..layout.n_kv_heads {
-            let mut tiles = vec![0.0_f32; n_tiles * (keys + values)];
+            let mut tiles = Aligned::zeros(n_tiles * (keys + values));
             tiles.par_chunks_mut(keys + values).enumerate().for_each(|(tile, packed)| {
                 let (keys, values) = packed.split_at_mut(keys);
                 self.pack(head, tile, keys, values);
@@ -148,7 +149,7 @@ impl Attention<'_> {
             .into_par_iter()
             .map(|task| {
                 let (head, tile) = (task / n_tiles, task % n_tiles);
-                let mut packed = vec![0.0_f32; keys + values];
+                let mut packed = Aligned::zeros(keys + values);
                 let (keys, values) = packed.split_at_mut(keys);
                 self.pack(head, tile, keys, values);
                 let own = blocks.iter().filter(|block| block.head == head);
@@ -207,12 +208,12 @@ struct Block<'a> {
 struct Part {
     max: Vec<f32>,
     sum: Vec<f32>,
-    values: Vec<f32>,
+    values: Aligned,
 }
 
 impl Part {
     fn new(rows: usize, columns: usize) -> Self {
-        Self { max: vec![f32::NEG_INFINITY; rows], sum: vec![0.0; rows], values: vec![0.0; rows * columns] }
+        Self { max: vec![f32::NEG_INFINITY; rows], sum: vec![0.0; rows], values: Aligned::zeros(rows * columns) }
     }
 }
 
@@ -341,7 +342,7 @@ impl Kernel for WholeBlock<'_> {
         let (block, shape) = (&self.block, self.block.attention.shape);
         let (keys, values) = shape.tile_len();
         let queries = block.queries();
-        let mut weights = vec![0.0; block.len() * shape.tile_keys];
+        let mut weights = Aligned::zeros(block.len() * shape.tile_keys);
         let (mut total, mut part) = (Part::new(block.len(), shape.columns), Part::new(block.len(), shape.columns));
         for tile in 0..block.visible(block.len() - 1).div_ceil(shape.tile_keys) {
             let (keys, values) = self.tiles[tile * (keys + values)..][..keys + values].split_at(keys);
@@ -368,7 +369,7 @@ impl Kernel for OneTile<'_> {
         let (block, shape) = (self.block, self.block.attention.shape);
         let mut part = Part::new(block.len(), shape.columns);
         if shape.inside(self.tile, block.visible(block.len() - 1)) > 0 {
-            let mut weights = vec![0.0; block.len() * shape.tile_keys];
+            let mut weights = Aligned::zeros(block.len() * shape.tile_keys);
             block.tile::<L>(&block.queries(), self.tile, self.keys, self.values, &mut weights, &mut part);
         }
         part

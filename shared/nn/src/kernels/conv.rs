@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::lanes::Lanes;
 use super::panel::{Panels, position, product};
 use super::pointwise::silu;
@@ -81,11 +82,11 @@ impl Conv<'_> {
 #[derive(Default)]
 struct Buffers {
     /// `[channels, patch side, patch side]`: the input under a tile.
-    patch: Vec<f32>,
+    patch: Aligned,
     /// The patch spread for the product.
-    panels: Vec<f32>,
+    panels: Aligned,
     /// `[n_out, tile]`.
-    sums: Vec<f32>,
+    sums: Aligned,
 }
 
 struct Tile<'a, 'b> {
@@ -107,9 +108,9 @@ impl Kernel for Tile<'_, '_> {
         let (area, side) = (kernel * kernel, (TILE - 1) * stride + kernel);
         let (block, columns) = ((DEPTH / area).max(1), self.size.0 * TILE);
         let Buffers { patch, panels, sums } = self.buffers;
-        patch.resize(block * side * side, 0.0);
-        panels.resize(block * area * columns, 0.0);
-        sums.resize((last - first) * columns, 0.0);
+        patch.resize(block * side * side);
+        panels.resize(block * area * columns);
+        sums.resize((last - first) * columns);
         for channel in (0..n_in).step_by(block) {
             let n = block.min(n_in - channel);
             for (c, patch) in patch.chunks_exact_mut(side * side).take(n).enumerate() {

@@ -9,10 +9,6 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     const N: usize;
     /// Vectors a block of six rows can hold in registers, per row.
     const COLUMNS: usize;
-    /// Weight rows that a block of dot products takes at once.
-    const WEIGHTS: usize;
-    /// Input rows that a block of dot products takes at once.
-    const ROWS: usize;
 
     /// The same value everywhere.
     fn splat(value: f32) -> Self;
@@ -31,9 +27,6 @@ pub(crate) trait Lanes: Copy + Send + Sync {
 
     /// self·b + c, rounded once where the machine can.
     fn mul_add(self, b: Self, c: Self) -> Self;
-
-    /// The sum of all lanes.
-    fn sum(self) -> f32;
 
     /// a·b + c of single values, rounded as [`Lanes::mul_add`] does.
     fn fused(a: f32, b: f32, c: f32) -> f32;
@@ -54,8 +47,6 @@ mod x86 {
     impl Lanes for Avx512 {
         const N: usize = 16;
         const COLUMNS: usize = 4;
-        const WEIGHTS: usize = 4;
-        const ROWS: usize = 6;
 
         #[inline(always)]
         fn splat(value: f32) -> Self {
@@ -82,12 +73,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn sum(self) -> f32 {
-            // SAFETY: only run where AVX-512F was detected.
-            unsafe { _mm512_reduce_add_ps(self.0) }
-        }
-
-        #[inline(always)]
         fn fused(a: f32, b: f32, c: f32) -> f32 {
             a.mul_add(b, c)
         }
@@ -99,8 +84,6 @@ mod x86 {
     impl Lanes for Avx2 {
         const N: usize = 8;
         const COLUMNS: usize = 2;
-        const WEIGHTS: usize = 3;
-        const ROWS: usize = 4;
 
         #[inline(always)]
         fn splat(value: f32) -> Self {
@@ -127,16 +110,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn sum(self) -> f32 {
-            // SAFETY: only run where AVX2 was detected.
-            unsafe {
-                let half = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
-                let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
-                _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
-            }
-        }
-
-        #[inline(always)]
         fn fused(a: f32, b: f32, c: f32) -> f32 {
             a.mul_add(b, c)
         }
@@ -150,8 +123,6 @@ pub(crate) struct Portable([f32; 8]);
 impl Lanes for Portable {
     const N: usize = 8;
     const COLUMNS: usize = 2;
-    const WEIGHTS: usize = 3;
-    const ROWS: usize = 4;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -173,12 +144,6 @@ impl Lanes for Portable {
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
         Self(std::array::from_fn(|i| Self::fused(self.0[i], b.0[i], c.0[i])))
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let v = self.0;
-        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
 
     #[inline(always)]

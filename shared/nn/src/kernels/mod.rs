@@ -4,10 +4,11 @@
 //! share the call. That is why these kernels stand here beside the general matrix product that candle uses, which picks
 //! another summation for few rows and small outputs.
 
+pub(crate) mod aligned;
 pub(crate) mod attention;
 pub(crate) mod conv;
-pub(crate) mod dot;
 pub(crate) mod lanes;
+pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod panel;
 pub(crate) mod pointwise;
