@@ -85,23 +85,29 @@ impl UniPicClient {
 
     /// Draws images. Errors: the server's, UNAVAILABLE when it cannot be reached, DEADLINE_EXCEEDED.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Events<GenerateResponse>, ClientError> {
-        self.stream(request, async |mut client: Generated<Connection>, request| client.generate(request).await).await
+        self.stream(request, |mut client: Generated<Connection>, request| async move { client.generate(request).await })
+            .await
     }
 
     /// Edits an image. Errors as [`UniPicClient::generate`].
     pub async fn edit(&self, request: EditRequest) -> Result<Events<EditResponse>, ClientError> {
-        self.stream(request, async |mut client: Generated<Connection>, request| client.edit(request).await).await
+        self.stream(request, |mut client: Generated<Connection>, request| async move { client.edit(request).await })
+            .await
     }
 
     /// Answers a question about images. Errors as [`UniPicClient::generate`].
     pub async fn understand(&self, request: UnderstandRequest) -> Result<Events<UnderstandResponse>, ClientError> {
-        self.stream(request, async |mut client: Generated<Connection>, request| client.understand(request).await).await
+        self.stream(
+            request,
+            |mut client: Generated<Connection>, request| async move { client.understand(request).await },
+        )
+        .await
     }
 
     /// The embeddings of an image, f32 `[n_tokens, llm_width]`. Errors as [`UniPicClient::generate`], and INTERNAL when
     /// what comes is no tensor.
     pub async fn embed(&self, request: EmbedRequest) -> Result<RawTensor, ClientError> {
-        let call = async |mut client: Generated<Connection>, request| client.embed(request).await;
+        let call = |mut client: Generated<Connection>, request| async move { client.embed(request).await };
         let mut events: Events<EmbedResponse> = self.stream(request, call).await?;
         let broken = |error: FrameError| {
             let message = format!("the server sent no whole tensor: {error}");
@@ -119,67 +125,79 @@ impl UniPicClient {
 
     /// What is served. Errors as [`UniPicClient::generate`].
     pub async fn get_model(&self) -> Result<GetModelResponse, ClientError> {
-        let deadline = Instant::now() + self.options.deadline;
-        self.retrying(deadline, async || {
-            let request = with_timeout(GetModelRequest {}, deadline);
+        let mut attempts = Attempts::new(self.options);
+        loop {
+            let request = attempts.request(GetModelRequest {});
             let mut client = self.generated.clone();
-            Ok(client.get_model(request).await?.into_inner())
-        })
-        .await
+            if let Some(answer) = attempts.settle(client.get_model(request)).await? {
+                return Ok(answer.into_inner());
+            }
+        }
     }
 
     /// Opens a stream and waits for its first event, which is where retrying ends.
-    async fn stream<Q, T, F>(&self, request: Q, call: F) -> Result<Events<T>, ClientError>
+    async fn stream<Q, T, F, A>(&self, message: Q, call: F) -> Result<Events<T>, ClientError>
     where
         Q: Clone,
-        F: AsyncFn(Generated<Connection>, Request<Q>) -> Result<Response<Streaming<T>>, Status>,
+        F: Fn(Generated<Connection>, Request<Q>) -> A,
+        A: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        let deadline = Instant::now() + self.options.deadline;
-        let (first, stream) = self
-            .retrying(deadline, async || {
-                let request = with_timeout(request.clone(), deadline);
-                let mut stream = call(self.generated.clone(), request).await?.into_inner();
-                Ok((stream.message().await?, stream))
-            })
-            .await?;
-        let late = Box::pin(tokio::time::sleep_until(deadline + GRACE));
-        Ok(Events { first, stream: Some(stream), late })
-    }
-
-    async fn retrying<T>(
-        &self,
-        deadline: Instant,
-        call: impl AsyncFn() -> Result<T, Status>,
-    ) -> Result<T, ClientError> {
-        let mut attempt = 1;
+        let mut attempts = Attempts::new(self.options);
         loop {
-            let answer = tokio::time::timeout_at(deadline + GRACE, call()).await;
-            let status = match answer {
-                Err(_) => return Err(ApiError::DeadlineExceeded.into()),
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => status,
+            let request = attempts.request(message.clone());
+            let answer = call(self.generated.clone(), request);
+            let begun = async {
+                let mut stream = answer.await?.into_inner();
+                Ok((stream.message().await?, stream))
             };
-            let error = ClientError::from(status);
-            let asked = match error.api() {
-                ApiError::Unavailable { retry_after, .. } => *retry_after,
-                _ => None,
-            };
-            let pause = self.options.pause(attempt, asked);
-            let is_worth_it = error.code() == Code::Unavailable && attempt < self.options.attempts;
-            if !is_worth_it || Instant::now() + pause >= deadline {
-                return Err(error);
+            if let Some((first, stream)) = attempts.settle(begun).await? {
+                let late = Box::pin(tokio::time::sleep_until(attempts.deadline + GRACE));
+                return Ok(Events { first, stream: Some(stream), late });
             }
-            tracing::debug!(%error, attempt, ?pause, "trying again");
-            tokio::time::sleep(pause).await;
-            attempt += 1;
         }
     }
 }
 
-fn with_timeout<Q>(message: Q, deadline: Instant) -> Request<Q> {
-    let mut request = Request::new(message);
-    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-    request
+/// The attempts of one call.
+struct Attempts {
+    options: CallOptions,
+    deadline: Instant,
+    made: u32,
+}
+
+impl Attempts {
+    fn new(options: CallOptions) -> Self {
+        Self { options, deadline: Instant::now() + options.deadline, made: 0 }
+    }
+
+    /// The next attempt's request, with the time that is left.
+    fn request<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        request
+    }
+
+    /// Waits for an attempt. `None` asks for another, after the pause it needs.
+    async fn settle<T>(&mut self, call: impl Future<Output = Result<T, Status>>) -> Result<Option<T>, ClientError> {
+        self.made += 1;
+        let error = match tokio::time::timeout_at(self.deadline + GRACE, call).await {
+            Err(_) => return Err(ApiError::DeadlineExceeded.into()),
+            Ok(Ok(answer)) => return Ok(Some(answer)),
+            Ok(Err(status)) => ClientError::from(status),
+        };
+        let asked = match error.api() {
+            ApiError::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let pause = self.options.pause(self.made, asked);
+        let is_worth_it = error.code() == Code::Unavailable && self.made < self.options.attempts;
+        if !is_worth_it || Instant::now() + pause >= self.deadline {
+            return Err(error);
+        }
+        tracing::debug!(%error, attempt = self.made, ?pause, "trying again");
+        tokio::time::sleep(pause).await;
+        Ok(None)
+    }
 }
 
 /// The events of a call, in order. Dropping it cancels the call.

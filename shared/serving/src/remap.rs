@@ -49,14 +49,16 @@ fn translate(status: &Status) -> Option<ApiError> {
     is_malformed.then(|| ApiError::invalid("request", "the stream is no valid sequence of gRPC messages"))
 }
 
-/// The field's path in prost's `GenerateRequest.options: ImageOptions.width: what is wrong`: here `options.width`.
+/// The field's path in prost's `ImageOptions.width: GenerateRequest.options: what is wrong`, innermost first: here
+/// `options.width`.
 fn field(what: &str) -> String {
-    let path: Vec<&str> = what
+    let mut path: Vec<&str> = what
         .split(": ")
         .map_while(|step| step.split_once('.'))
         .map(|(_, field)| field)
         .filter(|field| field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
         .collect();
+    path.reverse();
     if path.is_empty() { "request".into() } else { path.join(".") }
 }
 
@@ -67,7 +69,7 @@ mod tests {
     #[test]
     fn fields_are_read_from_prost_s_words() {
         assert_eq!(field("GenerateRequest.prompt: invalid string value"), "prompt");
-        assert_eq!(field("GenerateRequest.options: ImageOptions.width: invalid wire type"), "options.width");
+        assert_eq!(field("ImageOptions.width: GenerateRequest.options: invalid wire type"), "options.width");
         assert_eq!(field("invalid tag value: 0"), "request");
     }
 

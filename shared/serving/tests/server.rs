@@ -1,12 +1,13 @@
 //! A real server over real connections: deadlines, cancellation, health, drain, and statuses that blame the right side.
 
-#![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests fail by panicking, as tests do.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -65,7 +66,9 @@ impl UniPic for Fake {
             "ten" => Ok(Response::new(self.stream(context, 10))),
             "forever" => Ok(Response::new(self.stream(context, u32::MAX))),
             "eager" => {
-                let event = GenerateResponse { event: Some(generate_response::Event::Queued(Queued { position: 1 })) };
+                // Large enough to fill the flow-control window soon; until then such a stream never yields.
+                let preview = Preview { data: vec![0; 1 << 16].into(), ..Preview::default() };
+                let event = GenerateResponse { event: Some(generate_response::Event::Preview(preview)) };
                 Ok(Response::new(Box::pin(futures::stream::repeat_with(move || Ok(event.clone())))))
             }
             "no answer" => std::future::pending().await,
@@ -138,7 +141,7 @@ fn prompt(prompt: &str) -> Request<GenerateRequest> {
     Request::new(GenerateRequest { prompt: prompt.into(), ..GenerateRequest::default() })
 }
 
-/// A request with a deadline that only the server acts on: tonic's client would act first.
+/// A request with a deadline. Once the response has begun, only the server acts on it.
 fn late(text: &str, grpc_timeout: &str) -> Request<GenerateRequest> {
     let mut request = prompt(text);
     request.metadata_mut().insert("grpc-timeout", grpc_timeout.parse().unwrap());
@@ -191,7 +194,7 @@ async fn a_late_stream_ends_with_deadline_exceeded() {
     let mut running = Running::ready(ServerConfig::default()).await;
     for text in ["forever", "eager"] {
         let start = Instant::now();
-        let events = running.client().await.generate(late(text, "100m")).await.unwrap().into_inner();
+        let events = running.client().await.generate(late(text, "300m")).await.unwrap().into_inner();
         let (n, status) = last_status(events).await;
         assert_eq!(status.unwrap().code(), Code::DeadlineExceeded, "{text}");
         assert!(n > 0 && start.elapsed() < Duration::from_secs(2), "{text}: {n} events, {:?}", start.elapsed());
@@ -202,13 +205,25 @@ async fn a_late_stream_ends_with_deadline_exceeded() {
 
 #[tokio::test]
 async fn a_late_answer_is_deadline_exceeded_too() {
-    let config = ServerConfig { max_call_seconds: 0.1, ..ServerConfig::default() };
+    let config = ServerConfig { max_call_seconds: 0.2, ..ServerConfig::default() };
     let running = Running::ready(config).await;
-    // With the server's own limit and no deadline of the caller's, and with the caller's.
-    for request in [prompt("no answer"), late("no answer", "50m")] {
-        let status = running.client().await.generate(request).await.unwrap_err();
-        assert_eq!(status.code(), Code::DeadlineExceeded);
-    }
+    // The server's own limit, with no deadline of the caller's.
+    let status = running.client().await.generate(prompt("no answer")).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+
+    // The caller's. Over bare HTTP/2, because tonic's client would not wait for the server's word.
+    let peer = tokio::net::TcpStream::connect(running.address.strip_prefix("http://").unwrap()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(peer)).await.unwrap();
+    tokio::spawn(connection);
+    let message = b"\0\0\0\0\x0b\x0a\x09no answer";
+    let request = http::Request::post(format!("{}/unipic.v1.UniPic/Generate", running.address))
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "50m")
+        .body(http_body_util::Full::new(bytes::Bytes::from_static(message)))
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4", "{answer:?}");
 }
 
 #[tokio::test]
@@ -403,7 +418,7 @@ async fn unix_sockets_work_and_leave_nothing_behind() {
     let channel = Endpoint::from_static("http://unix")
         .connect_with_connector(tower::service_fn(move |_: http::Uri| {
             let path = connect.clone();
-            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+            async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
         }))
         .await
         .unwrap();
