@@ -1,5 +1,6 @@
 //! What happens to a request once it is judged and has its turn.
 
+mod blame;
 mod embed;
 mod image;
 mod replay;
@@ -29,24 +30,17 @@ where
     ticket.wait(|position| events.offer(pb::Queued { position })).await
 }
 
-/// Encodes one image by a path.
+/// Encodes one square image of the path's size.
 async fn encode<B: Backends>(
     gateway: &Gateway<B>,
     image: Rgb8,
     path: pb::EncoderPath,
     call: &CallContext,
 ) -> Result<B::Embeddings, ApiError> {
-    let model = gateway.model()?;
-    let shared = &gateway.shared;
+    let backends = &gateway.shared.backends;
     match path {
-        pb::EncoderPath::Siglip2 => {
-            let image = shared.pictures.square(image, model.facts.understanding.image_size).await?;
-            retry_once(|| shared.backends.encode_siglip(image.clone(), call)).await
-        }
-        _ => {
-            let image = shared.pictures.square(image, model.facts.synthesis.base_image_size).await?;
-            retry_once(|| shared.backends.encode_mar(image.clone(), call)).await
-        }
+        pb::EncoderPath::Siglip2 => retry_once(|| backends.encode_siglip(image.clone(), call)).await,
+        _ => retry_once(|| backends.encode_mar(image.clone(), call)).await,
     }
 }
 

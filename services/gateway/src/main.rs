@@ -8,6 +8,7 @@ use clap::Parser;
 use figment::providers::Serialized;
 use unipic_gateway::Config;
 use unipic_serving::shutdown_signal;
+use unipic_telemetry::TelemetryConfig;
 
 /// The public service of unipic. Settings come from a file, then UNIPIC_GATEWAY_* variables (UNIPIC_GATEWAY_LIMITS__MAX_N
 /// is `limits.max_n`), then flags.
@@ -30,13 +31,17 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let listen = args.listen.iter().map(|listen| ("listen", listen));
     let flags = Serialized::globals(listen.collect::<std::collections::BTreeMap<_, _>>());
-    let config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_GATEWAY_", flags) {
+    let mut config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_GATEWAY_", flags) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);
         }
     };
+    if config.telemetry.service_name == TelemetryConfig::default().service_name {
+        // A `[telemetry]` table that does not name the service takes the common default for all of ours.
+        config.telemetry.service_name = "unipic-gateway".to_owned();
+    }
     if args.check {
         return ExitCode::SUCCESS;
     }

@@ -62,6 +62,15 @@ impl Model {
         (width / stride).saturating_mul(height / stride)
     }
 
+    /// Side of the square that an encoder path takes, in pixels.
+    #[must_use]
+    pub fn input_size(&self, path: pb::EncoderPath) -> u32 {
+        match path {
+            pb::EncoderPath::Siglip2 => self.facts.understanding.image_size,
+            _ => self.facts.synthesis.base_image_size,
+        }
+    }
+
     /// Positions that one image takes in the language model's context.
     #[must_use]
     pub fn image_tokens(&self, path: pb::EncoderPath) -> u32 {
@@ -90,8 +99,8 @@ impl Model {
             name: self.name.clone(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             weights_sha256: self.weights_sha256.clone(),
-            image_defaults: Some(self.defaults.clone()),
-            limits: Some(self.limits.clone()),
+            image_defaults: Some(self.defaults),
+            limits: Some(self.limits),
             encoder_paths: self.encoder_paths.iter().map(|path| *path as i32).collect(),
             notices,
             stride: synthesis.stride,

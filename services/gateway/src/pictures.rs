@@ -72,10 +72,13 @@ impl Pictures {
         .await
     }
 
-    /// Pads an image to a square and resizes it, as the encoders expect.
-    #[tracing::instrument(name = "pad_image", skip_all)]
-    pub(crate) async fn square(&self, image: Rgb8, size: u32) -> Result<Rgb8, ApiError> {
-        self.run(move || unipic_imaging::square_pad(&image, size, PADDING)).await
+    /// Decodes a file, pads it to a square and resizes it, as the encoders expect. At once, so that a conversation of
+    /// many large images holds only small ones.
+    #[tracing::instrument(name = "decode_image", skip_all, fields(bytes = file.len()))]
+    pub(crate) async fn decode_square(&self, file: Bytes, size: u32) -> Result<Result<Rgb8, ImageError>, ApiError> {
+        let limits = self.limits;
+        let work = move || Ok(unipic_imaging::square_pad(&unipic_imaging::decode(&file, &limits)?, size, PADDING));
+        self.run(work).await
     }
 
     /// Writes a file; `text` goes into PNG files under the key `unipic`.

@@ -109,7 +109,7 @@ async fn an_edit_crops_to_the_output_and_says_where() {
     };
     let events = collect(gateway.edit(Request::new(request)).await).await.expect("edited");
     let crop = events.iter().find_map(|event| match &event.event {
-        Some(pb::edit_response::Event::Image(image)) => image.crop.clone(),
+        Some(pb::edit_response::Event::Image(image)) => image.crop,
         _ => None,
     });
     let crop = crop.expect("a crop");

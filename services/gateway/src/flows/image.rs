@@ -10,7 +10,7 @@ use unipic_imaging::{Format, Rgb8};
 use unipic_serving::CallContext;
 
 use super::replay::{Delivery, is_loss};
-use super::{ms_since, take_place};
+use super::{blame, ms_since, take_place};
 use crate::admission::Ticket;
 use crate::backends::{Backends, ReplyStream, SynthesisEvent, SynthesisImage};
 use crate::events::Events;
@@ -65,7 +65,7 @@ pub(crate) async fn make_images<B: Backends>(
                 tracing::warn!(%error, "the synthesis was lost; starting it again with the same seed");
                 replayed = true;
             }
-            outcome => break outcome?,
+            outcome => break outcome.map_err(|error| blame::image_request(error, flow.text_field()))?,
         }
     };
     let done = pb::ImageDone {
@@ -77,6 +77,11 @@ pub(crate) async fn make_images<B: Backends>(
 }
 
 impl<B: Backends> ImageFlow<B> {
+    /// What the request calls the user's text.
+    fn text_field(&self) -> &'static str {
+        if self.source.is_some() { "instruction" } else { "prompt" }
+    }
+
     /// One synthesis from its start to its end or its loss.
     async fn attempt(
         &self,
@@ -138,7 +143,7 @@ impl<B: Backends> ImageFlow<B> {
         let SynthesisImage { image: number, pixels, .. } = image;
         self.check_size(&pixels)?;
         let (width, height) = (pixels.width, pixels.height);
-        let crop = self.source.as_ref().map(|source| source.crop.clone());
+        let crop = self.source.as_ref().map(|source| source.crop);
         let text = (self.spec.format == Format::Png)
             .then(|| metadata::describe(&self.model, &self.spec, crop.as_ref(), number))
             .flatten();

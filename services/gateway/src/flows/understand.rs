@@ -8,7 +8,7 @@ use unipic_api::{ApiError, Reason, pb};
 use unipic_serving::CallContext;
 
 use super::replay::is_loss;
-use super::{encode, ms_since, take_place};
+use super::{blame, encode, ms_since, take_place};
 use crate::admission::Ticket;
 use crate::backends::{AnswerEvent, AnswerSpec, Backends};
 use crate::events::Events;
@@ -59,7 +59,7 @@ pub(crate) async fn understand<B: Backends>(
     };
     let mut speech = Speech { events, said: String::new(), first_token_ms: None, began };
     let span = tracing::info_span!("answer", pieces = answer.prompt.len());
-    let done = speak(&gateway, answer, &call, &mut speech).instrument(span).await?;
+    let done = speak(&gateway, answer, &call, &mut speech).instrument(span).await.map_err(blame::question)?;
     let total_ms = ms_since(began);
     let summary = pb::UnderstandDone {
         finish_reason: done.finish_reason,

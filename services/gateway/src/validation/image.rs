@@ -1,6 +1,5 @@
 //! Generate and Edit.
 
-use bytes::Bytes;
 use unipic_api::{ApiError, pb};
 use unipic_imaging::Format;
 
@@ -48,7 +47,8 @@ pub(crate) fn generate(request: pb::GenerateRequest, model: &Model) -> Result<Im
 /// Judges an Edit request, its image included.
 pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pictures) -> Result<EditSpec, ApiError> {
     let mut violations = Violations::default();
-    let source = decode(&mut violations, "image", request.image, pictures).await?;
+    let decoded = pictures.decode(request.image).await?;
+    let source = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
     violations.words("instruction", &request.instruction, model.limits.max_prompt_bytes);
     violations.text("negative_prompt", &request.negative_prompt, model.limits.max_prompt_bytes);
     let mut spec = options(&mut violations, request.options.unwrap_or_default(), model);
@@ -59,16 +59,6 @@ pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pic
     let source = source.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
     let source = pictures.fit(source, spec.width, spec.height).await?;
     Ok(EditSpec { image: spec, source })
-}
-
-/// Decodes an image field; what is wrong with it is noted as its violation.
-pub(super) async fn decode(
-    violations: &mut Violations,
-    path: &str,
-    file: Bytes,
-    pictures: &Pictures,
-) -> Result<Option<unipic_imaging::Rgb8>, ApiError> {
-    Ok(pictures.decode(file).await?.map_err(|error| violations.add(path, error.to_string())).ok())
 }
 
 /// Judges the sampling options. Wrong values are noted and replaced by their defaults, so that the check goes on.
@@ -118,7 +108,7 @@ fn size(violations: &mut Violations, options: &pb::ImageOptions, model: &Model) 
     let mut fine = true;
     let mut side = |path: &str, value: Option<u32>, default: Option<u32>| {
         let value = value.or(default).unwrap_or(stride);
-        if value == 0 || value % stride != 0 {
+        if value == 0 || !value.is_multiple_of(stride) {
             violations.add(path, format!("must be a multiple of {stride} and at least {stride}, not {value}"));
             fine = false;
         }

@@ -4,7 +4,7 @@ use unipic_api::{ApiError, pb};
 use unipic_imaging::Rgb8;
 
 use super::Violations;
-use super::image::{decode, draw_seed};
+use super::image::draw_seed;
 use crate::model::Model;
 use crate::pictures::Pictures;
 
@@ -58,12 +58,13 @@ pub(crate) async fn understand(
         violations.add("top_p", format!("must be above 0 and at most 1, not {top_p}"));
     }
     stop(&mut violations, &request.stop);
+    let reading = Reading { pictures, size: model.input_size(path), max_bytes: limits.max_prompt_bytes };
     let mut turns = Vec::new();
     // A list that is too long is refused as a whole: naming the faults of each would be work without bound.
     let judged = if enough { request.turns } else { Vec::new() };
     for (index, turn) in judged.into_iter().take(limits.max_turns as usize).enumerate() {
         let role = violations.choice(&format!("turns[{index}].role"), turn.role, pb::Role::Unspecified);
-        turns.push((role, parts(&mut violations, index, role, turn.parts, model, pictures).await?));
+        turns.push((role, parts(&mut violations, index, role, turn.parts, &reading).await?));
     }
     violations.into_result()?;
     let seed = request.seed.unwrap_or_else(draw_seed);
@@ -78,7 +79,8 @@ pub(crate) async fn embed(
 ) -> Result<EmbedSpec, ApiError> {
     let mut violations = Violations::default();
     let path = encoder_path(&mut violations, request.encoder_path, model);
-    let image = decode(&mut violations, "image", request.image, pictures).await?;
+    let decoded = pictures.decode_square(request.image, model.input_size(path)).await?;
+    let image = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
     violations.into_result()?;
     let image = image.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
     Ok(EmbedSpec { image, path })
@@ -115,7 +117,7 @@ fn order(violations: &mut Violations, turns: &[pb::Turn], max_turns: u32) {
             );
         }
     }
-    if turns.len() % 2 == 0 && !turns.is_empty() {
+    if turns.len().is_multiple_of(2) && !turns.is_empty() {
         violations.add("turns", "the last turn must be a user's");
     }
 }
@@ -137,15 +139,24 @@ fn count_images(violations: &mut Violations, turns: &[pb::Turn], model: &Model, 
     true
 }
 
+/// How the parts of a turn are read.
+struct Reading<'a> {
+    pictures: &'a Pictures,
+    /// Side of the encoder's input in pixels.
+    size: u32,
+    /// Bytes of text in a turn.
+    max_bytes: u32,
+}
+
 /// Texts and images of one turn.
 async fn parts(
     violations: &mut Violations,
     turn: usize,
     role: pb::Role,
     parts: Vec<pb::Part>,
-    model: &Model,
-    pictures: &Pictures,
+    reading: &Reading<'_>,
 ) -> Result<Vec<TurnPart>, ApiError> {
+    let pictures = reading.pictures;
     let mut read = Vec::with_capacity(parts.len());
     let mut bytes = 0_usize;
     let mut says_something = false;
@@ -164,8 +175,10 @@ async fn parts(
             }
             Some(pb::part::Content::Image(file)) => {
                 says_something = true;
-                let image = decode(violations, &format!("{path}.image"), file, pictures).await?;
-                read.extend(image.map(TurnPart::Image));
+                match pictures.decode_square(file, reading.size).await? {
+                    Ok(image) => read.push(TurnPart::Image(image)),
+                    Err(error) => violations.add(format!("{path}.image"), error.to_string()),
+                }
             }
         }
     }
@@ -174,7 +187,7 @@ async fn parts(
         violations.add(&path, "must hold some text or an image");
     }
     // Together, because a text cut into many parts costs as much as one.
-    let limit = model.limits.max_prompt_bytes;
+    let limit = reading.max_bytes;
     if bytes > limit as usize {
         violations.add(&path, format!("the texts of a turn must be at most {limit} bytes together, not {bytes}"));
     }
