@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use figment::providers::Serialized;
 use unipic_gateway::Config;
-use unipic_serving::shutdown_signal;
+use unipic_serving::{ListenAddress, shutdown_signal};
 use unipic_telemetry::TelemetryConfig;
 
 /// The public service of unipic. Settings come from a file, then UNIPIC_GATEWAY_* variables (UNIPIC_GATEWAY_LIMITS__MAX_N
@@ -20,7 +20,7 @@ struct Args {
     config: Option<PathBuf>,
     /// Where to listen: 127.0.0.1:50051 or unix:/path.
     #[arg(long)]
-    listen: Option<String>,
+    listen: Option<ListenAddress>,
     /// Only judge the configuration.
     #[arg(long)]
     check: bool,
@@ -29,7 +29,7 @@ struct Args {
 /// Reads and judges the configuration; exits with all its problems before a port is bound.
 fn main() -> ExitCode {
     let args = Args::parse();
-    let listen = args.listen.iter().map(|listen| ("listen", listen));
+    let listen = args.listen.iter().map(|listen| ("listen", listen.to_string()));
     let flags = Serialized::globals(listen.collect::<std::collections::BTreeMap<_, _>>());
     let mut config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_GATEWAY_", flags) {
         Ok(config) => config,
