@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let _telemetry = unipic_telemetry::init(&config.telemetry)?;
     let listener = config.listen.bind().await?;
-    tracing::info!(listen = %config.listen, "listening");
+    tracing::info!(listen = %listener.address()?, "listening");
     unipic_gateway::run(config, listener, shutdown_signal()).await.context("backends")?;
     Ok(())
 }
