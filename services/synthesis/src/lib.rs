@@ -7,11 +7,14 @@
 //! The core ([`Synthesis`]) knows no network: it takes any [`LanguageModel`], and is what the single-process node runs.
 //! [`remote`] is the language model over gRPC, [`grpc`] the service's own adapter, [`server`] the process.
 
+pub mod config;
 pub mod device;
 pub mod event;
 pub mod grpc;
 pub mod image;
 pub mod language;
+pub mod remote;
+pub mod server;
 pub mod spec;
 
 mod conversation;

@@ -1,1 +1,85 @@
-fn main() {}
+//! `unipic-synthesis`: VAE, MAR, diffusion head and projectors as a gRPC service.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser};
+use figment::providers::Serialized;
+use serde::Serialize;
+use unipic_serving::shutdown_signal;
+use unipic_synthesis::config::Config;
+use unipic_synthesis::server;
+
+/// Serves the synthesis part of UniPic: it draws and edits images with the help of a decoder service.
+///
+/// Every setting can stand in the file, in a variable (UNIPIC_SYNTHESIS_MODEL, UNIPIC_SYNTHESIS_TELEMETRY__OTLP_ENDPOINT)
+/// or in a flag, in rising order of precedence.
+#[derive(Parser)]
+#[command(name = "unipic-synthesis", version)]
+struct Cli {
+    /// A TOML file of settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Args, Serialize)]
+struct Flags {
+    /// Where to listen: 127.0.0.1:50053 or unix:/path.
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    /// Folder of the checkpoint: released, or converted to safetensors.
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<PathBuf>,
+    /// A replica of the decoder service, http://host:port or unix:/path; repeat it for more.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    decoder: Vec<String>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    /// auto (f32 on a CPU, bf16 on a GPU), f32 or bf16.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dtype: Option<String>,
+    /// How linear layers are held: dense or q8_0.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linear: Option<String>,
+    /// Latent places that an image may have: 4096 is 1024×1024 px.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_places: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    // The reader of a released folder's pickles is this program, started again: before any thread and any flag.
+    if let Some(code) = unipic_weights::pickle::child_main() {
+        return code;
+    }
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("unipic-synthesis: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::load(cli.config.as_deref(), Serialized::defaults(&cli.flags))?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        let _telemetry = unipic_telemetry::init(&config.telemetry)?;
+        let synthesis = server::build(&config)?;
+        let listener = config.listen.bind().await?;
+        tracing::info!(address = %listener.address()?, "listening");
+        server::run(&config, synthesis, listener, shutdown_signal()).await?;
+        Ok(())
+    })
+}

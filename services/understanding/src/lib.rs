@@ -6,7 +6,9 @@
 //! A release without `siglip2_proj` tensors cannot understand images this way. The service then runs all the same and
 //! says so, so that a deployment need not differ between checkpoints; understanding takes the MAR path there.
 
+pub mod config;
 pub mod grpc;
+pub mod server;
 
 mod encoder;
 mod understanding;

@@ -1,6 +1,8 @@
 //! The service on the small model in this process, with a language model that runs where it is called.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+
+pub mod decoder;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +111,7 @@ impl LanguageSession for DirectSession {
 
 pub const LIMITS: Limits = Limits { bounds: Bounds { max_places: 64, max_images: 4 }, max_concurrent: 4 };
 
-pub fn service(language: Direct) -> anyhow::Result<Synthesis<Direct>> {
+pub fn service<L: LanguageModel>(language: L) -> anyhow::Result<Synthesis<L>> {
     let checkpoint = Checkpoint::open(&unipic_test_support::tiny_a())?;
     let config = EngineConfig { name: "test".into(), queue_capacity: 4, max_batch_tokens: 4096 };
     let engine = Engine::spawn(config)?;
@@ -140,7 +142,10 @@ pub fn picture(width: usize, height: usize) -> RgbImage {
     RgbImage { width, height, rgb: rgb.into() }
 }
 
-pub async fn events(service: &Synthesis<Direct>, spec: SynthesisSpec) -> Result<Vec<SynthesisEvent>, ApiError> {
+pub async fn events<L: LanguageModel>(
+    service: &Synthesis<L>,
+    spec: SynthesisSpec,
+) -> Result<Vec<SynthesisEvent>, ApiError> {
     let mut stream = service.synthesize(spec, JobContext::current())?;
     let mut events = Vec::new();
     while let Some(event) = stream.next().await {

@@ -1,0 +1,138 @@
+//! The process's configuration: parsed once, judged whole, never read again from elsewhere.
+
+use std::path::Path;
+
+use figment::Provider;
+use serde::{Deserialize, Deserializer};
+use unipic_client::Endpoint;
+use unipic_models::load::LoadConfig;
+use unipic_serving::{ConfigError, ListenAddress, Problems, ServerConfig, Validate, config};
+use unipic_telemetry::TelemetryConfig;
+
+use crate::spec::Bounds;
+use crate::synthesis::Limits;
+
+/// What the process calls itself in traces.
+const NAME: &str = "unipic-synthesis";
+
+/// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_SYNTHESIS_` and the
+/// key in capitals, tables separated by `__`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen: `127.0.0.1:50053` or `unix:/path`.
+    pub listen: ListenAddress,
+    /// How long a stop waits for the calls under way, in seconds.
+    pub drain_seconds: f64,
+    /// The longest a call may take, in seconds, whatever deadline its caller gives.
+    pub max_call_seconds: f64,
+    /// Folder of the checkpoint.
+    pub model: std::path::PathBuf,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// `auto` (f32 on a CPU, bf16 on a GPU), `f32` or `bf16`.
+    pub dtype: String,
+    /// How linear layers are held: `dense` or `q8_0`.
+    pub linear: String,
+    /// Replicas of the decoder service: `http://host:port` or `unix:/path`; one, or a list.
+    #[serde(deserialize_with = "endpoints")]
+    pub decoder: Vec<Endpoint>,
+    /// Latent places that an image may have: 4096 is 1024×1024 px.
+    pub max_places: usize,
+    /// Images per request.
+    pub max_images: usize,
+    /// Requests that run at the same time; more are refused.
+    pub max_concurrent: usize,
+    /// Rows of a batch.
+    pub max_batch_tokens: usize,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let (server, load) = (ServerConfig::default(), LoadConfig::default());
+        Self {
+            listen: ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50053))),
+            drain_seconds: server.drain_seconds,
+            max_call_seconds: server.max_call_seconds,
+            model: load.model,
+            device: load.device,
+            dtype: load.dtype,
+            linear: load.linear,
+            decoder: Vec::new(),
+            max_places: 4096,
+            max_images: 16,
+            max_concurrent: 32,
+            max_batch_tokens: 16_384,
+            telemetry: TelemetryConfig::for_service(NAME),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, the environment and the flags, in rising order of precedence.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its key.
+    pub fn load(file: Option<&Path>, flags: impl Provider) -> Result<Self, ConfigError> {
+        let mut config: Self = config::load(file, "UNIPIC_SYNTHESIS_", flags)?;
+        // A table that sets something else leaves the name to its own default, which is every process's.
+        if config.telemetry.service_name == TelemetryConfig::default().service_name {
+            config.telemetry.service_name = NAME.into();
+        }
+        Ok(config)
+    }
+
+    /// What the server needs.
+    pub fn server(&self) -> ServerConfig {
+        let (drain_seconds, max_call_seconds) = (self.drain_seconds, self.max_call_seconds);
+        ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds }
+    }
+
+    /// What loading needs.
+    pub fn weights(&self) -> LoadConfig {
+        let (device, dtype, linear) = (self.device.clone(), self.dtype.clone(), self.linear.clone());
+        LoadConfig { model: self.model.clone(), device, dtype, linear }
+    }
+
+    /// What the service accepts.
+    pub fn limits(&self) -> Limits {
+        let bounds = Bounds { max_places: self.max_places, max_images: self.max_images };
+        Limits { bounds, max_concurrent: self.max_concurrent }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        self.server().validate(problems);
+        for (key, problem) in self.weights().problems() {
+            problems.add(key, problem);
+        }
+        problems.check(!self.decoder.is_empty(), "decoder", "needs at least one endpoint");
+        for (key, value, max) in [
+            ("max_places", self.max_places, 1 << 16),
+            ("max_images", self.max_images, 1 << 10),
+            ("max_concurrent", self.max_concurrent, 1 << 16),
+            ("max_batch_tokens", self.max_batch_tokens, 1 << 24),
+        ] {
+            problems.check((1..=max).contains(&value), key, format!("must be from 1 to {max}"));
+        }
+        problems.section("telemetry", &self.telemetry);
+    }
+}
+
+/// One endpoint or a list of them: an environment variable is most naturally one.
+fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    let texts = match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    };
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}

@@ -1,0 +1,99 @@
+//! The process: what it loads, and how it serves.
+
+use tonic::Status;
+use unipic_api::{ApiError, limits};
+use unipic_client::NoEndpoints;
+use unipic_engine::{Engine, EngineConfig};
+use unipic_models::load::LoadError;
+use unipic_serving::{Drained, Listener, Services, serve};
+use unipic_weights::WeightsError;
+
+use crate::config::Config;
+use crate::device::{LoadPartsError, Parts};
+use crate::grpc;
+use crate::language::LanguageModel;
+use crate::remote::RemoteDecoder;
+use crate::synthesis::Synthesis;
+
+/// Why a process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A name in the configuration means nothing, or its device cannot be opened.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] WeightsError),
+    /// This service's parts of it cannot be loaded.
+    #[error(transparent)]
+    Parts(#[from] LoadPartsError),
+    /// No decoder is configured.
+    #[error("`decoder`: {0}")]
+    Decoder(#[from] NoEndpoints),
+    /// An image of so many places would not fit the wire.
+    #[error("`max_places` is {asked}, but embeddings of at most {most} places fit a message")]
+    MaxPlaces {
+        /// The configured number.
+        asked: usize,
+        /// What the wire allows at this model's width.
+        most: usize,
+    },
+    /// The device's thread could not be started.
+    #[error("cannot start the device's thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Loads the parts and starts their thread. Blocks for as long as reading the checkpoint takes; call it inside a tokio
+/// runtime, before a port is bound.
+///
+/// # Errors
+/// When something cannot be loaded; a checkpoint's faults are all named.
+pub fn build(config: &Config) -> Result<Synthesis<RemoteDecoder>, BuildError> {
+    let (weights, started) = (config.weights(), std::time::Instant::now());
+    let options = weights.resolve()?;
+    let checkpoint = weights.open()?;
+    let parts = Parts::load(&checkpoint, &options)?;
+    for notice in &parts.info().notices {
+        tracing::warn!("{notice}");
+    }
+    let info = parts.info();
+    let most = (limits::TENSOR_BYTES as usize / (info.llm_width * size_of::<f32>())).saturating_sub(info.n_buffers);
+    if config.max_places > most {
+        return Err(BuildError::MaxPlaces { asked: config.max_places, most });
+    }
+    tracing::info!(seconds = started.elapsed().as_secs_f64(), weights_sha256 = info.weights_sha256, "loaded");
+    let engine = Engine::spawn(EngineConfig {
+        name: "synthesis-device".into(),
+        queue_capacity: config.max_concurrent,
+        max_batch_tokens: config.max_batch_tokens,
+    })?;
+    Ok(Synthesis::new(&engine, parts, RemoteDecoder::new(&config.decoder)?, config.limits()))
+}
+
+/// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every kind of job has
+/// run.
+///
+/// # Errors
+/// When the model cannot compute.
+pub async fn run<L: LanguageModel>(
+    config: &Config,
+    synthesis: Synthesis<L>,
+    listener: Listener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Drained, Status> {
+    let services = Services::new().await.add(grpc::server(synthesis.clone())).await;
+    let (readiness, server) = (services.readiness(), config.server());
+    let warm = async {
+        synthesis.warm_up().await?;
+        readiness.ready().await;
+        Ok::<_, ApiError>(())
+    };
+    let mut served = std::pin::pin!(serve(listener, services, &server, shutdown));
+    tokio::select! {
+        warmed = warm => {
+            warmed?;
+            Ok(served.await)
+        }
+        drained = &mut served => Ok(drained),
+    }
+}
