@@ -56,7 +56,6 @@ impl Projector {
     /// # Errors
     /// When shapes or devices do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.second
-            .forward(&silu(&self.first.forward(&x.to_dtype(self.dtype)?)?)?)
+        self.second.forward(&silu(&self.first.forward(&x.to_dtype(self.dtype)?)?)?)
     }
 }

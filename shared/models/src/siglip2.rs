@@ -33,9 +33,7 @@ impl Encoder {
         Ok(Self {
             patch_embedding: patch_embedding(&embeddings.pp("patch_embedding"), config)?,
             position_embedding: embeddings.pp("position_embedding").get(position, "weight")?,
-            layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::load(&layers.pp(i), config))
-                .collect::<Result<_>>()?,
+            layers: (0..config.num_hidden_layers).map(|i| Layer::load(&layers.pp(i), config)).collect::<Result<_>>()?,
             post_layernorm: LayerNorm::load(&root.pp("post_layernorm"), config.hidden_size, config.layer_norm_eps)?,
             patch_size: config.patch_size,
             image_size: config.image_size,
@@ -80,9 +78,7 @@ impl Encoder {
             candle_core::bail!("the vision tower takes {side}×{side} px, not {width}×{height} px in {c} channels");
         }
         let n = side / p;
-        let patches = pixels
-            .reshape(&[b, c, n, p, n, p][..])?
-            .permute(vec![0, 2, 4, 1, 3, 5])?;
+        let patches = pixels.reshape(&[b, c, n, p, n, p][..])?.permute(vec![0, 2, 4, 1, 3, 5])?;
         patches.reshape((b * n * n, c * p * p))
     }
 }
@@ -126,11 +122,7 @@ impl Layer {
             norm2: norm("layer_norm2")?,
             fc1: Linear::load(&mlp.pp("fc1"), width, config.intermediate_size)?,
             fc2: Linear::load(&mlp.pp("fc2"), config.intermediate_size, width)?,
-            layout: HeadLayout {
-                n_heads,
-                n_kv_heads: n_heads,
-                head_dim: width / n_heads,
-            },
+            layout: HeadLayout { n_heads, n_kv_heads: n_heads, head_dim: width / n_heads },
             ops: build.ops,
         })
     }

@@ -38,13 +38,7 @@ fn the_vae_decodes_as_published() {
         let decoder = vae::Decoder::load(&build(ops), &config().vae).unwrap();
         for name in ["vae_decode_0", "vae_decode_1"] {
             let case = case(name).unwrap();
-            assert_close(
-                name,
-                &decoder.decode(&case["latents"]).unwrap(),
-                &case["pixels"],
-                PIXELS,
-            )
-            .unwrap();
+            assert_close(name, &decoder.decode(&case["latents"]).unwrap(), &case["pixels"], PIXELS).unwrap();
         }
     }
 }
@@ -84,9 +78,5 @@ fn sizes_that_do_not_fit_are_refused() {
     let pixels = Tensor::zeros((1, 3, 64, 40), DType::F32, &Device::Cpu).unwrap();
     assert!(encoder.encode(&pixels).is_err());
     let tower = siglip2::Encoder::load(&build(Ops::Inference), &config().siglip).unwrap();
-    assert!(
-        tower
-            .forward(&Tensor::zeros((3, 32, 32), DType::F32, &Device::Cpu).unwrap())
-            .is_err()
-    );
+    assert!(tower.forward(&Tensor::zeros((3, 32, 32), DType::F32, &Device::Cpu).unwrap()).is_err());
 }

@@ -107,10 +107,11 @@ impl Level {
                 x = attention.forward(x)?;
             }
         }
-        match &self.downsample {
-            // The published padding is lopsided: one column on the right and one row at the bottom.
-            Some(conv) => conv.forward(&x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?),
-            None => Ok(x),
-        }
+        let Some(conv) = &self.downsample else { return Ok(x) };
+        // The published padding is lopsided: one row at the bottom and one column on the right. Each assignment frees the
+        // image before it.
+        x = x.pad_with_zeros(2, 0, 1)?;
+        x = x.pad_with_zeros(3, 0, 1)?;
+        conv.forward(&x)
     }
 }
