@@ -1,5 +1,8 @@
 //! The autoencoder and the vision tower against the published numbers, on either implementation of the operations.
 
+// The lint spares test functions only; this whole file is one test.
+#![allow(clippy::unwrap_used)]
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use unipic_models::{projector::Projector, siglip2, vae};
