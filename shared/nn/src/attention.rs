@@ -1,6 +1,6 @@
 //! Scaled dot-product attention over packed segments, grouped-query heads included.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use crate::Ops;
 use crate::cache::LayerKv;
@@ -162,7 +162,7 @@ fn attend_composed(
             Mask::Full => None,
             Mask::Causal => Some(s - t + first + 1),
         };
-        out.push(attend_rows(&rows, &k, &v, visible, layout)?);
+        out.push(attend_rows(ops, &rows, &k, &v, visible, layout)?);
     }
     Tensor::cat(&out, 0)
 }
@@ -172,7 +172,14 @@ const SCORES: usize = 1 << 26;
 
 /// Query rows `[t, n_heads·head_dim]` against keys and values `[n_kv_heads, s, head_dim]`; the first row sees `visible`
 /// keys and each next row one more, or all see all.
-fn attend_rows(q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>, layout: HeadLayout) -> Result<Tensor> {
+fn attend_rows(
+    ops: Ops,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    visible: Option<usize>,
+    layout: HeadLayout,
+) -> Result<Tensor> {
     let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
     let (t, s, group) = (q.dim(0)?, k.dim(1)?, n_heads / n_kv_heads);
     // [n_kv_heads, group·t, head_dim]: the queries of a group share one product with their keys.
@@ -182,18 +189,25 @@ fn attend_rows(q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>, layou
     let scores = match visible {
         None => scores,
         Some(visible) => {
-            let mask = causal_mask(t, s, visible, q.device())?;
-            scores.reshape((n_kv_heads, group, t, s))?.broadcast_add(&mask)?.reshape((n_kv_heads, group * t, s))?
+            let hidden = hidden(t, s, visible, q.device())?.broadcast_as((n_kv_heads, group, t, s))?;
+            let never = Tensor::new(f32::NEG_INFINITY, q.device())?.broadcast_as((n_kv_heads, group, t, s))?;
+            let scores = hidden.where_cond(&never, &scores.reshape((n_kv_heads, group, t, s))?)?;
+            scores.reshape((n_kv_heads, group * t, s))?
         }
     };
-    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
+    let weights = match ops {
+        Ops::Reference => candle_nn::ops::softmax(&scores, D::Minus1)?,
+        Ops::Inference => candle_nn::ops::softmax_last_dim(&scores)?,
+    };
+    let weights = weights.to_dtype(v.dtype())?;
     let y = weights.matmul(v)?.reshape((n_kv_heads, group, t, head_dim))?;
     y.permute((2, 0, 1, 3))?.reshape((t, n_heads * head_dim))
 }
 
-/// `[t, s]`: 0 where row i may see column j < visible + i, −∞ elsewhere.
-fn causal_mask(t: usize, s: usize, visible: usize, device: &candle_core::Device) -> Result<Tensor> {
-    let mask: Vec<f32> =
-        (0..t).flat_map(|i| (0..s).map(move |j| if j < visible + i { 0.0 } else { f32::NEG_INFINITY })).collect();
-    Tensor::from_vec(mask, (t, s), device)
+/// `[t, s]`: 1 where row i may not see column j, that is j ≥ visible + i. Made on the device from its two sides, since the
+/// whole of it would be a large upload for every layer.
+fn hidden(t: usize, s: usize, visible: usize, device: &Device) -> Result<Tensor> {
+    let columns = Tensor::arange(0, s as u32, device)?.reshape((1, s))?;
+    let seen = Tensor::arange(visible as u32, (visible + t) as u32, device)?.reshape((t, 1))?;
+    columns.broadcast_ge(&seen)
 }

@@ -3,6 +3,10 @@
 //! A cache is a chain of frozen blocks that any number of sequences share, and a tail of its own. The two guidance
 //! branches of a request and its n images share the blocks of their common prefix; a probe appends nothing at all, since
 //! attention takes a pass's own keys and values directly.
+//!
+//! A tail that grows token by token keeps room to spare and is written in place, so that a token costs its own keys and
+//! values and not a copy of all before. Only rows that nobody has seen are ever written: a tail that a clone shares, or
+//! that was cut back, moves to memory of its own at the next append.
 
 use std::sync::Arc;
 
@@ -16,7 +20,76 @@ pub type LayerKv = (Tensor, Tensor);
 pub struct KvCache {
     n_layers: usize,
     shared: Vec<Arc<Block>>,
-    tail: Vec<Option<LayerKv>>,
+    tail: Vec<Option<Tail>>,
+}
+
+/// Keys and values of a layer with room to grow.
+#[derive(Clone, Debug)]
+struct Tail {
+    /// The first rows of the memory: those that count.
+    rows: LayerKv,
+    /// `[capacity, n_kv_heads·head_dim]` each.
+    room: LayerKv,
+    /// Counts the tails that share this memory.
+    sharers: Arc<()>,
+    /// Whether rows beyond those that count may have been handed out.
+    was_cut: bool,
+}
+
+impl Tail {
+    /// A tail of copies of `k` and `v`, which may be views of a whole batch. A prompt comes in one piece and may be shared
+    /// as it is: there is no room to spare yet.
+    fn new(k: &Tensor, v: &Tensor) -> Result<Self> {
+        let rows = (k.force_contiguous()?, v.force_contiguous()?);
+        Ok(Self { room: rows.clone(), rows, sharers: Arc::new(()), was_cut: false })
+    }
+
+    fn len(&self) -> usize {
+        self.rows.0.dims()[0]
+    }
+
+    /// Appends in place where there is room that nobody else can see, else in new memory of twice the size.
+    fn append(&mut self, k: &Tensor, v: &Tensor) -> Result<()> {
+        let (before, len) = (self.len(), self.len() + k.dim(0)?);
+        if len > self.room.0.dim(0)? || self.was_cut || Arc::strong_count(&self.sharers) > 1 {
+            let room = (grown(&self.rows.0, 2 * len)?, grown(&self.rows.1, 2 * len)?);
+            *self = Self { rows: first(&room, before)?, room, sharers: Arc::new(()), was_cut: false };
+        }
+        self.room.0.slice_set(&k.contiguous()?, 0, before)?;
+        self.room.1.slice_set(&v.contiguous()?, 0, before)?;
+        self.rows = first(&self.room, len)?;
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<()> {
+        if len < self.len() {
+            self.rows = first(&self.room, len)?;
+            self.was_cut = true;
+        }
+        Ok(())
+    }
+
+    /// The rows without room to spare, or with it where the device has no memory for a copy.
+    fn frozen(self) -> LayerKv {
+        if self.len() == self.room.0.dims()[0] {
+            return self.room;
+        }
+        match (self.rows.0.force_contiguous(), self.rows.1.force_contiguous()) {
+            (Ok(k), Ok(v)) => (k, v),
+            _ => self.rows,
+        }
+    }
+}
+
+fn first((k, v): &LayerKv, len: usize) -> Result<LayerKv> {
+    Ok((k.narrow(0, 0, len)?, v.narrow(0, 0, len)?))
+}
+
+/// The rows in memory for `capacity` of them.
+fn grown(rows: &Tensor, capacity: usize) -> Result<Tensor> {
+    let room = Tensor::zeros((capacity, rows.dim(1)?), rows.dtype(), rows.device())?;
+    room.slice_set(&rows.contiguous()?, 0, 0)?;
+    Ok(room)
 }
 
 #[derive(Debug)]
@@ -42,13 +115,13 @@ impl KvCache {
     }
 
     fn tail_len(&self) -> usize {
-        self.tail.last().and_then(Option::as_ref).map_or(0, |(k, _)| k.dims()[0])
+        self.tail.last().and_then(Option::as_ref).map_or(0, Tail::len)
     }
 
     /// The chunks of a layer in order of position; their lengths add up to the layer's length.
     pub fn layer(&self, layer: usize) -> Vec<LayerKv> {
         let shared = self.shared.iter().map(|b| b.layers[layer].clone());
-        shared.chain(self.tail[layer].clone()).collect()
+        shared.chain(self.tail[layer].as_ref().map(|tail| tail.rows.clone())).collect()
     }
 
     /// Appends keys and values `[t, n_kv_heads·head_dim]` to a layer's tail.
@@ -56,12 +129,16 @@ impl KvCache {
     /// # Errors
     /// When shapes do not fit what is held.
     pub fn append(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> Result<()> {
-        let grown = match self.tail[layer].take() {
-            None => (k.contiguous()?, v.contiguous()?),
-            Some((old_k, old_v)) => (Tensor::cat(&[&old_k, k], 0)?, Tensor::cat(&[&old_v, v], 0)?),
-        };
-        self.tail[layer] = Some(grown);
-        Ok(())
+        if k.dims2()? != v.dims2()? {
+            candle_core::bail!("keys {:?} do not go with values {:?}", k.shape(), v.shape());
+        }
+        match &mut self.tail[layer] {
+            Some(tail) => tail.append(k, v),
+            empty => {
+                *empty = Some(Tail::new(k, v)?);
+                Ok(())
+            }
+        }
     }
 
     /// Cuts the tail back so that `len` positions are held.
@@ -74,10 +151,10 @@ impl KvCache {
             candle_core::bail!("cannot cut a cache of {} positions, {shared} of them shared, to {len}", self.len());
         }
         for layer in &mut self.tail {
-            *layer = match layer.take() {
-                Some((k, v)) if len > shared => Some((k.narrow(0, 0, len - shared)?, v.narrow(0, 0, len - shared)?)),
-                _ => None,
-            };
+            match layer {
+                Some(tail) if len > shared => tail.truncate(len - shared)?,
+                _ => *layer = None,
+            }
         }
         Ok(())
     }
@@ -86,15 +163,15 @@ impl KvCache {
     pub fn share(&mut self) -> Self {
         let len = self.tail_len();
         if len > 0 {
-            let layers = self.tail.iter_mut().filter_map(Option::take).collect();
+            let layers = self.tail.iter_mut().filter_map(Option::take).map(Tail::frozen).collect();
             self.shared.push(Arc::new(Block { layers, len }));
         }
         Self { n_layers: self.n_layers, shared: self.shared.clone(), tail: vec![None; self.n_layers] }
     }
 
-    /// Bytes of this cache's own tail; shared blocks are counted by [`KvCache::shared_bytes`].
+    /// Bytes of this cache's own tail, room to spare included; shared blocks are counted by [`KvCache::shared_bytes`].
     pub fn tail_bytes(&self) -> usize {
-        self.tail.iter().flatten().map(layer_bytes).sum()
+        self.tail.iter().flatten().map(|tail| layer_bytes(&tail.room)).sum()
     }
 
     /// Bytes of the shared blocks in the chain.
@@ -104,5 +181,9 @@ impl KvCache {
 }
 
 fn layer_bytes((k, v): &LayerKv) -> usize {
-    [k, v].iter().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+    bytes(k) + bytes(v)
+}
+
+fn bytes(t: &Tensor) -> usize {
+    t.elem_count() * t.dtype().size_in_bytes()
 }

@@ -3,6 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::Ops;
+use crate::kernels::pointwise;
+use crate::kernels::tensor::{is_cpu_f32, values};
 
 /// Frequencies of a rotary embedding.
 #[derive(Clone, Debug)]
@@ -49,14 +51,30 @@ impl Angles {
     ///
     /// # Errors
     /// When shapes, dtypes or devices do not fit.
-    pub fn rotate(&self, _ops: Ops, x: &Tensor) -> Result<Tensor> {
+    pub fn rotate(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
         let (t, width) = x.dims2()?;
-        let half = self.cos.dim(1)?;
+        let (rows, half) = self.cos.dims2()?;
+        if t != rows || half == 0 || width == 0 || !width.is_multiple_of(2 * half) {
+            candle_core::bail!("angles of {rows} rows and heads of {} got rows {:?}", 2 * half, x.shape());
+        }
+        if ops == Ops::Inference && is_cpu_f32(x) {
+            return self.rotate_fused(x, (width, half));
+        }
         let heads = x.to_dtype(DType::F32)?.reshape((t, width / (2 * half), 2 * half))?;
         let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
         let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?);
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
         Tensor::cat(&[first, second], 2)?.reshape((t, width))?.to_dtype(x.dtype())
+    }
+
+    fn rotate_fused(&self, x: &Tensor, sizes: (usize, usize)) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let ((cos, cos_layout), (sin, sin_layout)) = (self.cos.storage_and_layout(), self.sin.storage_and_layout());
+        let (storage, layout) = x.storage_and_layout();
+        let mut out = vec![0.0; x.elem_count()];
+        let angles = (values(&cos, cos_layout)?, values(&sin, sin_layout)?);
+        pointwise::rotate(values(&storage, layout)?, angles, sizes, &mut out);
+        Tensor::from_vec(out, x.shape(), x.device())
     }
 }

@@ -1,4 +1,5 @@
 //! Attention: the fused form against the composed one, and what a row's bits may depend on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -139,4 +140,23 @@ fn misfits_are_refused() {
         let segment = AttentionSegment { n_rows: 5, past, mask: Mask::Full };
         assert!(attend(ops, &q, &k, &k, &[segment], layout).is_err());
     }
+}
+
+/// Other dtypes take the composed form, row blocks and all; bf16 has three significant digits.
+#[test]
+fn half_precision_falls_back() {
+    let layout = HeadLayout { n_heads: 6, n_kv_heads: 2, head_dim: 16 };
+    let sequences =
+        [Sequence { n_past: 5, n_rows: 30, mask: Mask::Causal }, Sequence { n_past: 0, n_rows: 9, mask: Mask::Full }];
+    let packed = pack(&sequences, layout, &[]);
+    let exact = run(Ops::Reference, &packed, layout);
+    let half = |t: &Tensor| t.to_dtype(candle_core::DType::BF16).unwrap();
+    let segments = packed.segments.iter().map(|segment| AttentionSegment {
+        past: segment.past.iter().map(|(k, v)| (half(k), half(v))).collect(),
+        ..segment.clone()
+    });
+    let packed = Packed { q: half(&packed.q), k: half(&packed.k), v: half(&packed.v), segments: segments.collect() };
+    let y = run(Ops::Inference, &packed, layout);
+    assert_eq!(y.dtype(), candle_core::DType::BF16);
+    assert_close(&y.to_dtype(candle_core::DType::F32).unwrap(), &exact, 3e-2);
 }
