@@ -363,15 +363,17 @@ async fn a_drain_has_an_end() {
 }
 
 #[tokio::test]
-async fn peers_that_send_no_preface_are_closed() {
+async fn peers_that_stop_in_the_middle_are_closed() {
     let running = Running::ready(ServerConfig::default()).await;
     let address = running.address.strip_prefix("http://").unwrap();
-    let attempts = ["", "PRI * HTTP/2.0\r\n"].map(async |sent: &str| {
+    // Nothing, half a preface, and a whole one with half a HEADERS frame behind it.
+    let half_header = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x64\x01\x04\0\0\0\x01\x82";
+    let attempts = [&b""[..], b"PRI * HTTP/2.0\r\n", half_header].map(async |sent: &[u8]| {
         let mut peer = tokio::net::TcpStream::connect(address).await.unwrap();
-        peer.write_all(sent.as_bytes()).await.unwrap();
+        peer.write_all(sent).await.unwrap();
         let mut rest = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(10), peer.read_to_end(&mut rest)).await;
-        assert!(read.is_ok(), "still open after 10 s with {sent:?}");
+        assert!(read.is_ok(), "still open after 10 s with {} bytes sent", sent.len());
     });
     futures::future::join_all(attempts).await;
     running.client().await.get_model(GetModelRequest {}).await.unwrap();

@@ -5,6 +5,7 @@
 //! and everything worth measuring happens after that.
 
 pub mod config;
+mod export;
 mod format;
 pub mod propagation;
 pub mod rpc;

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{LogFormat, TelemetryConfig};
+use crate::export::Reporting;
 use crate::format::WithTrace;
 
 /// How long one export may take. A collector that is slower is as good as down, and the spans waiting behind it are
@@ -49,7 +50,7 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Keeps telemetry alive. The last spans are exported when it is dropped, within [`FLUSH_TIMEOUT`].
+/// Keeps telemetry alive. The last spans are exported when it is dropped, within two seconds.
 #[derive(Debug)]
 #[must_use = "spans are exported only while the guard lives"]
 pub struct Guard {
@@ -138,6 +139,6 @@ fn provider(config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryErro
         .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
     let batches =
         BatchConfigBuilder::default().with_max_queue_size(QUEUED_SPANS).with_scheduled_delay(Duration::from_secs(1));
-    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
+    let processor = BatchSpanProcessor::builder(Reporting::new(exporter)).with_batch_config(batches.build()).build();
     Ok(builder.with_span_processor(processor).build())
 }
