@@ -1,1 +1,77 @@
-fn main() {}
+//! `unipic-decoder`: the language model as a gRPC service.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser};
+use figment::providers::Serialized;
+use serde::Serialize;
+use unipic_serving::shutdown_signal;
+use unipic_decoder::config::Config;
+use unipic_decoder::server;
+
+/// Serves the shared autoregressive decoder of UniPic: the language model and its tokenizer.
+///
+/// Every setting can stand in the file, in a variable (UNIPIC_DECODER_MODEL, UNIPIC_DECODER_TELEMETRY__OTLP_ENDPOINT)
+/// or in a flag, in rising order of precedence.
+#[derive(Parser)]
+#[command(name = "unipic-decoder", version)]
+struct Cli {
+    /// A TOML file of settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Args, Serialize)]
+struct Flags {
+    /// Where to listen: 127.0.0.1:50054 or unix:/path.
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    /// Folder of the checkpoint: released, or converted to safetensors.
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<PathBuf>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    /// auto (f32 on a CPU, bf16 on a GPU), f32 or bf16.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dtype: Option<String>,
+    /// How linear layers are held: dense or q8_0.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linear: Option<String>,
+}
+
+fn main() -> ExitCode {
+    // The reader of a released folder's pickles is this program, started again: before any thread and any flag.
+    if let Some(code) = unipic_weights::pickle::child_main() {
+        return code;
+    }
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("unipic-decoder: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::load(cli.config.as_deref(), Serialized::defaults(&cli.flags))?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        let _telemetry = unipic_telemetry::init(&config.telemetry)?;
+        let decoder = server::build(&config)?;
+        let listener = config.listen.bind().await?;
+        tracing::info!(address = %listener.address()?, "listening");
+        server::run(&config, decoder, listener, shutdown_signal()).await?;
+        Ok(())
+    })
+}

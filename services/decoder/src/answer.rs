@@ -1,0 +1,230 @@
+//! Text, token by token.
+
+use std::time::{Duration, Instant};
+
+use async_stream::try_stream;
+use futures::Stream;
+use tracing::info_span;
+use unipic_api::{ApiError, FieldViolation, Reason, pb};
+use unipic_engine::JobContext;
+use unipic_models::prompt::Prompt;
+use unipic_models::sampling::{AnswerText, Sampler, SamplerSettings};
+use unipic_nn::KvCache;
+
+use crate::decoder::{Decoder, bug};
+use crate::plan::{self, Unit};
+use crate::worker::{Hidden, Job, JobRun, Rows};
+
+/// Stop strings of a request.
+const MAX_STOPS: usize = 8;
+
+/// What to answer and how.
+#[derive(Clone, Debug)]
+pub struct AnswerSpec {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// At most this many tokens; at least 1.
+    pub max_tokens: usize,
+    /// 0 picks the likeliest token.
+    pub temperature: f32,
+    /// In (0, 1].
+    pub top_p: f32,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// The answer ends before the first of these to appear.
+    pub stop: Vec<String>,
+}
+
+/// An event of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerEvent {
+    /// More text, whole UTF-8 characters.
+    Text(String),
+    /// The end.
+    Done(AnswerDone),
+}
+
+/// The end of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerDone {
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Positions of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens picked, the one that ended the answer included.
+    pub completion_tokens: usize,
+    /// From the request to the first token.
+    pub first_token: Duration,
+    /// From the first token to the end.
+    pub decode: Duration,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it, or a stop string appeared.
+    Stop,
+    /// The limit of tokens or of the context was reached.
+    Length,
+}
+
+impl AnswerDone {
+    /// As a message.
+    pub fn message(&self) -> pb::AnswerDone {
+        let finish_reason = match self.finish_reason {
+            FinishReason::Stop => pb::FinishReason::Stop,
+            FinishReason::Length => pb::FinishReason::Length,
+        };
+        pb::AnswerDone {
+            finish_reason: finish_reason.into(),
+            prompt_tokens: self.prompt_tokens as u32,
+            completion_tokens: self.completion_tokens as u32,
+            first_token_ms: self.first_token.as_secs_f64() * 1e3,
+            decode_ms: self.decode.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+impl AnswerSpec {
+    fn violations(&self) -> Vec<FieldViolation> {
+        let mut found = Vec::new();
+        let mut require = |holds: bool, field: &str, problem: String| {
+            if !holds {
+                found.push(FieldViolation::new(format!("open.{field}"), problem));
+            }
+        };
+        require(self.max_tokens > 0, "max_tokens", "must be at least 1".into());
+        // NaN lies in no range.
+        let temperature = self.temperature;
+        require((0.0..=100.0).contains(&temperature), "temperature", format!("must be from 0 to 100, not {temperature}"));
+        let top_p = self.top_p;
+        require(top_p > 0.0 && top_p <= 1.0, "top_p", format!("must be above 0 and at most 1, not {top_p}"));
+        let n = self.stop.len();
+        require(n <= MAX_STOPS, "stop", format!("{n} strings; at most {MAX_STOPS} are accepted"));
+        require(self.stop.iter().all(|s| !s.is_empty()), "stop", "a stop string must not be empty".into());
+        found
+    }
+}
+
+impl Decoder {
+    /// Answers a prompt. Nothing runs but while the stream is polled, and dropping it ends the answer within one token.
+    ///
+    /// # Errors
+    /// At once when the request is wrong, with every violation; later as an item, the last one.
+    pub async fn answer(
+        &self,
+        spec: AnswerSpec,
+        context: JobContext,
+    ) -> Result<impl Stream<Item = Result<AnswerEvent, ApiError>> + Send + use<>, ApiError> {
+        let violations = spec.violations();
+        if !violations.is_empty() {
+            return Err(ApiError::Invalid(violations));
+        }
+        // A prompt leaves room for one token at least; beyond that the context ends the answer.
+        let units = self.units(&spec.prompt, "open.prompt", 1)?;
+        let prompt_tokens = plan::n_positions(&units);
+        let room = self.info().context_length - prompt_tokens;
+        let most = spec.max_tokens.min(room);
+        let text = AnswerText::new(self.shared.tokenizer.clone(), spec.stop);
+        let settings = SamplerSettings { temperature: spec.temperature, top_p: spec.top_p, seed: spec.seed };
+        let writer = Writer { decoder: self.clone(), context, sampler: Some(Sampler::new(settings)) };
+        Ok(events(writer, units, text, prompt_tokens, most))
+    }
+}
+
+/// Picks one token after the other behind a growing cache.
+struct Writer {
+    decoder: Decoder,
+    context: JobContext,
+    sampler: Option<Sampler>,
+}
+
+impl Writer {
+    /// Runs a prompt and picks the token behind it.
+    async fn begin(&mut self, units: Vec<Unit>) -> Result<(u32, KvCache), ApiError> {
+        let span = info_span!(parent: &self.context.span, "prefill", prompts = 1, tokens = plan::n_positions(&units));
+        let context = self.context.with_span(span);
+        let mut cache = self.decoder.new_cache();
+        let mut chunks = self.decoder.chunks(&units)?;
+        let last = chunks.pop().ok_or_else(|| bug("a prompt without rows"))?;
+        for rows in chunks {
+            cache = self.run(rows, cache, false, &context).await?.1;
+        }
+        self.pick(last, cache, &context).await
+    }
+
+    /// Runs a token and picks the next.
+    async fn go_on(&mut self, token: u32, cache: KvCache, context: &JobContext) -> Result<(u32, KvCache), ApiError> {
+        self.pick(vec![Rows::Ids(vec![token])], cache, context).await
+    }
+
+    async fn pick(
+        &mut self,
+        rows: Vec<Rows>,
+        cache: KvCache,
+        context: &JobContext,
+    ) -> Result<(u32, KvCache), ApiError> {
+        let (picked, cache) = self.run(rows, cache, true, context).await?;
+        Ok((picked.ok_or_else(|| bug("no token was picked"))?, cache))
+    }
+
+    async fn run(
+        &mut self,
+        rows: Vec<Rows>,
+        cache: KvCache,
+        pick: bool,
+        context: &JobContext,
+    ) -> Result<(Option<u32>, KvCache), ApiError> {
+        let sampler = if pick { self.sampler.take() } else { None };
+        let run = JobRun { rows, cache, keep: true, sampler };
+        let done = self.decoder.run(Job { runs: vec![run], hidden: Hidden::Drop }, context).await?;
+        let run = done.reply.runs.into_iter().next().ok_or_else(|| bug("a run was lost"))?;
+        let Some((picked, sampler)) = run.picked else { return Ok((None, run.cache)) };
+        self.sampler = Some(sampler);
+        // Logits that are not finite, or none: the model is at fault, not the caller.
+        let picked = picked.map_err(|_| ApiError::Fault(Reason::NonFinite))?;
+        Ok((Some(picked), run.cache))
+    }
+}
+
+fn events(
+    mut writer: Writer,
+    units: Vec<Unit>,
+    mut text: AnswerText,
+    prompt_tokens: usize,
+    most: usize,
+) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
+    try_stream! {
+        let started = Instant::now();
+        let (mut token, mut cache) = writer.begin(units).await?;
+        let first_token = started.elapsed();
+        let decoding = Instant::now();
+        let context = writer.context.with_span(info_span!(parent: &writer.context.span, "decode", max_tokens = most));
+        let mut n = 1;
+        let finish_reason = loop {
+            let progress = text.push(token);
+            if !progress.delta.is_empty() {
+                yield AnswerEvent::Text(progress.delta);
+            }
+            if progress.ended {
+                break FinishReason::Stop;
+            }
+            if n == most {
+                let rest = text.finish();
+                if !rest.is_empty() {
+                    yield AnswerEvent::Text(rest);
+                }
+                break FinishReason::Length;
+            }
+            (token, cache) = writer.go_on(token, cache, &context).await?;
+            n += 1;
+        };
+        yield AnswerEvent::Done(AnswerDone {
+            finish_reason,
+            prompt_tokens,
+            completion_tokens: n,
+            first_token,
+            decode: decoding.elapsed(),
+        });
+    }
+}

@@ -1,0 +1,186 @@
+//! The prompts of one generation, prefilled, and probes behind them.
+
+use candle_core::Tensor;
+use tracing::info_span;
+use unipic_api::{ApiError, FieldViolation};
+use unipic_engine::JobContext;
+use unipic_models::Handover;
+use unipic_models::prompt::Prompt;
+use unipic_nn::KvCache;
+
+use crate::decoder::{Decoder, bug, device_fault};
+use crate::plan::{self, Stretch};
+use crate::worker::{Hidden, Job, JobRun, Rows};
+
+/// Prompts that are kept. Dropping it frees their keys and values.
+pub struct Session {
+    decoder: Decoder,
+    handover: Handover,
+    prompts: Vec<Kept>,
+    prefilled_tokens: usize,
+}
+
+/// A prompt in the cache.
+struct Kept {
+    cache: KvCache,
+    n_positions: usize,
+}
+
+/// A run of rows behind one prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeSegment {
+    /// Position of the prompt in the order they were given.
+    pub prompt: usize,
+    /// First row.
+    pub first_row: usize,
+    /// How many rows.
+    pub n_rows: usize,
+}
+
+impl Session {
+    pub(crate) async fn open(
+        decoder: Decoder,
+        prompts: Vec<Prompt>,
+        handover: Handover,
+        context: &JobContext,
+    ) -> Result<Self, ApiError> {
+        if prompts.is_empty() {
+            return Err(ApiError::invalid("open.prompts", "must not be empty"));
+        }
+        let units = prompts.iter().enumerate().map(|(i, prompt)| {
+            // At least one row of a probe has to fit behind a prompt.
+            Ok((i, decoder.units(prompt, &format!("open.prompts[{i}]"), 1)?))
+        });
+        let units: Vec<_> = units.collect::<Result<_, ApiError>>()?;
+        let sizes: Vec<usize> = units.iter().map(|(_, units)| plan::n_positions(units)).collect();
+        let stretches = plan::stretches(&units);
+        let prefilled_tokens = stretches.iter().map(|s| plan::n_positions(&s.units)).sum();
+        let span = info_span!(parent: &context.span, "prefill", prompts = prompts.len(), tokens = prefilled_tokens);
+        let caches = prefill(&decoder, stretches, prompts.len(), &context.with_span(span)).await?;
+        let kept = |(cache, n_positions)| Kept { cache, n_positions };
+        let prompts = caches.into_iter().zip(sizes).map(kept).collect();
+        Ok(Self { decoder, handover, prompts, prefilled_tokens })
+    }
+
+    /// Positions of each prompt.
+    pub fn prompt_tokens(&self) -> impl Iterator<Item = usize> {
+        self.prompts.iter().map(|kept| kept.n_positions)
+    }
+
+    /// Positions that were computed: what prompts have in common counts once.
+    pub fn prefilled_tokens(&self) -> usize {
+        self.prefilled_tokens
+    }
+
+    /// Hidden states, after the final norm, of rows run causally behind prompts; nothing of them is kept.
+    ///
+    /// Shapes: `rows` `[T, H]` → `[Σ n_rows, H]`, segment after segment.
+    ///
+    /// # Errors
+    /// When segments name prompts or rows that do not exist or do not fit the context, or the device fails.
+    pub async fn probe(
+        &mut self,
+        rows: Tensor,
+        segments: Vec<ProbeSegment>,
+        context: &JobContext,
+    ) -> Result<Tensor, ApiError> {
+        let violations = self.violations(&rows, &segments);
+        if !violations.is_empty() {
+            return Err(ApiError::Invalid(violations));
+        }
+        let n_rows: usize = segments.iter().map(|s| s.n_rows).sum();
+        let span = info_span!(parent: &context.span, "probe", segments = segments.len(), rows = n_rows);
+        let run = |segment: &ProbeSegment| {
+            let rows = rows.narrow(0, segment.first_row, segment.n_rows)?;
+            let cache = self.prompts[segment.prompt].cache.clone();
+            Ok(JobRun { rows: vec![Rows::Embeddings(rows)], cache, keep: false, sampler: None })
+        };
+        let runs = segments.iter().map(run).collect::<candle_core::Result<_>>().map_err(device_fault)?;
+        let hidden = match self.handover {
+            Handover::Device => Hidden::OnDevice,
+            Handover::Host => Hidden::OnHost,
+        };
+        let done = self.decoder.run(Job { runs, hidden }, &context.with_span(span)).await?;
+        done.reply.hidden.ok_or_else(|| bug("a probe came back without hidden states"))
+    }
+
+    fn violations(&self, rows: &Tensor, segments: &[ProbeSegment]) -> Vec<FieldViolation> {
+        let (info, mut found) = (self.decoder.info(), Vec::new());
+        let n_rows = match rows.dims() {
+            [n, width] if *width == info.llm_width => *n,
+            other => {
+                let problem = format!("rows of shape {other:?}; [n, {}] are wanted", info.llm_width);
+                return vec![FieldViolation::new("frame", problem)];
+            }
+        };
+        if segments.is_empty() {
+            found.push(FieldViolation::new("probe.segments", "must not be empty"));
+        }
+        for (i, segment) in segments.iter().enumerate() {
+            let field = |name: &str| format!("probe.segments[{i}].{name}");
+            let end = segment.first_row.checked_add(segment.n_rows);
+            if segment.n_rows == 0 || end.is_none_or(|end| end > n_rows) {
+                let problem = format!("{} rows from row {} of {n_rows}", segment.n_rows, segment.first_row);
+                found.push(FieldViolation::new(field("n_rows"), problem));
+            }
+            match self.prompts.get(segment.prompt) {
+                None => {
+                    let problem = format!("{}; the session has {} prompts", segment.prompt, self.prompts.len());
+                    found.push(FieldViolation::new(field("prompt"), problem));
+                }
+                Some(kept) if kept.n_positions.saturating_add(segment.n_rows) > info.context_length => {
+                    let problem = format!("{} rows behind {} positions", segment.n_rows, kept.n_positions);
+                    let problem = format!("{problem} are more than the context of {}", info.context_length);
+                    found.push(FieldViolation::new(field("n_rows"), problem));
+                }
+                Some(_) => {}
+            }
+        }
+        found
+    }
+}
+
+/// Runs every stretch behind its parent's cache; stretches of equal depth share jobs. Returns the prompts' caches.
+async fn prefill(
+    decoder: &Decoder,
+    stretches: Vec<Stretch>,
+    n_prompts: usize,
+    context: &JobContext,
+) -> Result<Vec<KvCache>, ApiError> {
+    let mut caches: Vec<Option<KvCache>> = vec![None; stretches.len()];
+    let deepest = stretches.iter().map(|s| s.depth).max().unwrap_or(0);
+    for depth in 0..=deepest {
+        let layer: Vec<usize> = (0..stretches.len()).filter(|&i| stretches[i].depth == depth).collect();
+        let begun = layer.iter().map(|&i| {
+            let parent = stretches[i].parent.and_then(|p| caches[p].as_mut()).map(KvCache::share);
+            (parent.unwrap_or_else(|| decoder.new_cache()), &stretches[i])
+        });
+        let begun: Vec<_> = begun.collect();
+        let grown = futures::future::try_join_all(begun.into_iter().map(|(cache, s)| grow(decoder, cache, s, context)));
+        for (i, cache) in layer.into_iter().zip(grown.await?) {
+            caches[i] = Some(cache);
+        }
+    }
+    let mut of_prompts: Vec<Option<KvCache>> = vec![None; n_prompts];
+    for (stretch, cache) in stretches.iter().zip(&mut caches) {
+        for &prompt in &stretch.prompts {
+            of_prompts[prompt] = cache.as_mut().map(KvCache::share);
+        }
+    }
+    of_prompts.into_iter().collect::<Option<_>>().ok_or_else(|| bug("a prompt was not prefilled"))
+}
+
+/// One stretch, chunk by chunk.
+async fn grow(
+    decoder: &Decoder,
+    mut cache: KvCache,
+    stretch: &Stretch,
+    context: &JobContext,
+) -> Result<KvCache, ApiError> {
+    for rows in decoder.chunks(&stretch.units)? {
+        let run = JobRun { rows, cache, keep: true, sampler: None };
+        let done = decoder.run(Job { runs: vec![run], hidden: Hidden::Drop }, context).await?;
+        cache = done.reply.runs.into_iter().next().ok_or_else(|| bug("a prefill lost its cache"))?.cache;
+    }
+    Ok(cache)
+}

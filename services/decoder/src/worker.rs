@@ -1,0 +1,189 @@
+//! The language model on the device thread.
+//!
+//! Prefill, probe and token-by-token decoding are one kind of job: runs of rows behind caches. So whatever waits,
+//! of whichever request, shares one packed pass. Caches travel with the jobs and come back in the replies, which is why
+//! no lock guards them and why dropping a request's future frees them.
+
+use candle_core::{Device, Result, Tensor};
+use unipic_engine::{JobError, Worker};
+use unipic_models::qwen2::{CacheUse, Model, Run};
+use unipic_models::sampling::{Sampler, SamplingError};
+use unipic_nn::KvCache;
+
+/// Input of some positions.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows {
+    /// Token ids.
+    Ids(Vec<u32>),
+    /// Embeddings `[n, H]`, on any device.
+    Embeddings(Tensor),
+}
+
+impl Rows {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Embeddings(x) => x.dims().first().copied().unwrap_or(0),
+        }
+    }
+}
+
+/// Rows behind one cache.
+#[derive(Debug)]
+pub(crate) struct JobRun {
+    pub(crate) rows: Vec<Rows>,
+    pub(crate) cache: KvCache,
+    /// Whether the rows' keys and values stay in the cache.
+    pub(crate) keep: bool,
+    /// Picks a token behind the last row.
+    pub(crate) sampler: Option<Sampler>,
+}
+
+impl JobRun {
+    fn n_rows(&self) -> usize {
+        self.rows.iter().map(Rows::len).sum()
+    }
+}
+
+/// What to do with the hidden states of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// They are of no interest.
+    Drop,
+    /// Return them where they are.
+    OnDevice,
+    /// Return them as f32 in the host's memory.
+    OnHost,
+}
+
+/// Runs that are computed in one pass.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) runs: Vec<JobRun>,
+    pub(crate) hidden: Hidden,
+}
+
+/// What became of a job.
+pub(crate) struct Reply {
+    /// The runs' caches and samplers, in order.
+    pub(crate) runs: Vec<RunReply>,
+    /// `[rows of the job, H]`, where asked for.
+    pub(crate) hidden: Option<Tensor>,
+    /// Whether `hidden` holds only numbers.
+    pub(crate) finite: bool,
+}
+
+pub(crate) struct RunReply {
+    pub(crate) cache: KvCache,
+    /// What the sampler picked, and the sampler after it.
+    pub(crate) picked: Option<(std::result::Result<u32, SamplingError>, Sampler)>,
+}
+
+/// Owns the model.
+pub(crate) struct DecoderWorker {
+    pub(crate) model: Model,
+}
+
+impl Worker for DecoderWorker {
+    type Job = Job;
+    type Reply = Reply;
+
+    fn tokens(&self, job: &Job) -> usize {
+        job.runs.iter().map(JobRun::n_rows).sum()
+    }
+
+    fn kind(&self, _: &Job) -> u32 {
+        0
+    }
+
+    fn run(&mut self, mut jobs: Vec<Job>) -> Vec<std::result::Result<Reply, JobError>> {
+        match self.pass(&mut jobs) {
+            Ok(hidden) => self.replies(jobs, &hidden),
+            Err(e) => jobs.iter().map(|_| Err(JobError::new(&e))).collect(),
+        }
+    }
+}
+
+impl DecoderWorker {
+    /// One packed pass over all runs of all jobs: `[T, H]`.
+    fn pass(&self, jobs: &mut [Job]) -> Result<Tensor> {
+        let runs = || jobs.iter().flat_map(|job| &job.runs);
+        let parts: Vec<Tensor> = runs().flat_map(|run| &run.rows).map(|rows| self.embed(rows)).collect::<Result<_>>()?;
+        let x = Tensor::cat(&parts, 0)?;
+        let mut runs: Vec<Run<'_>> = jobs.iter_mut().flat_map(|job| &mut job.runs).map(as_run).collect();
+        self.model.forward(&x, &mut runs)
+    }
+
+    fn embed(&self, rows: &Rows) -> Result<Tensor> {
+        match rows {
+            Rows::Ids(ids) => self.model.embed(ids),
+            Rows::Embeddings(x) => x.to_device(self.model.device())?.to_dtype(self.model.dtype()),
+        }
+    }
+
+    fn replies(&self, jobs: Vec<Job>, hidden: &Tensor) -> Vec<std::result::Result<Reply, JobError>> {
+        let mut logits = match self.logits(&jobs, hidden) {
+            Ok(rows) => rows.into_iter(),
+            Err(e) => return jobs.iter().map(|_| Err(JobError::new(&e))).collect(),
+        };
+        let mut first = 0;
+        let mut replies = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let n_rows = self.tokens(&job);
+            let out = hidden.narrow(0, first, n_rows).and_then(|rows| output(&rows, job.hidden));
+            first += n_rows;
+            let runs = job.runs.into_iter().map(|run| finish(run, &mut logits)).collect();
+            replies.push(match out {
+                Ok((hidden, finite)) => Ok(Reply { runs, hidden, finite }),
+                Err(e) => Err(JobError::new(e)),
+            });
+        }
+        replies
+    }
+
+    /// Logits behind the last row of every run that picks a token, in order; one product for all of them.
+    fn logits(&self, jobs: &[Job], hidden: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let (mut end, mut picking) = (0u32, Vec::new());
+        for run in jobs.iter().flat_map(|job| &job.runs) {
+            end += run.n_rows() as u32;
+            if run.sampler.is_some() {
+                picking.push(end - 1);
+            }
+        }
+        if picking.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Tensor::new(picking, hidden.device())?;
+        self.model.logits(&hidden.index_select(&rows, 0)?)?.to_vec2()
+    }
+}
+
+fn as_run(run: &mut JobRun) -> Run<'_> {
+    let n_rows = run.n_rows();
+    let cache = if run.keep { CacheUse::Append(&mut run.cache) } else { CacheUse::Read(&run.cache) };
+    Run { n_rows, cache }
+}
+
+fn finish(run: JobRun, logits: &mut impl Iterator<Item = Vec<f32>>) -> RunReply {
+    let picked = run.sampler.map(|mut sampler| {
+        let picked = sampler.pick(&logits.next().unwrap_or_default());
+        (picked, sampler)
+    });
+    RunReply { cache: run.cache, picked }
+}
+
+/// The hidden states where they are wanted, and whether they are all numbers.
+fn output(rows: &Tensor, hidden: Hidden) -> Result<(Option<Tensor>, bool)> {
+    if hidden == Hidden::Drop {
+        return Ok((None, true));
+    }
+    // A sum is a number only if all terms are: hidden states are far too small to overflow it.
+    let wide = rows.to_dtype(candle_core::DType::F32)?;
+    let finite = wide.sum_all()?.to_scalar::<f32>()?.is_finite();
+    let out = match hidden {
+        Hidden::OnHost => wide.to_device(&Device::Cpu)?,
+        // A copy of its own: a view would keep the whole batch's matrix alive.
+        _ => rows.copy()?,
+    };
+    Ok((Some(out), finite))
+}
