@@ -136,3 +136,47 @@ fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>
     };
     texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use figment::providers::{Format, Toml};
+
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, ConfigError> {
+        Config::load(None, Toml::string(toml))
+    }
+
+    #[test]
+    fn one_decoder_or_a_list_is_taken() {
+        let one = load("model = '/m'\ndecoder = 'http://a:1'").unwrap();
+        let more = load("model = '/m'\ndecoder = ['http://a:1', 'unix:/run/d.sock']").unwrap();
+        assert_eq!((one.decoder.len(), more.decoder.len()), (1, 2));
+        assert_eq!(one.decoder[0], more.decoder[0]);
+    }
+
+    #[test]
+    fn the_process_keeps_its_name_in_traces_unless_it_is_given_one() {
+        let base = "model = '/m'\ndecoder = 'http://a:1'\n[telemetry]\n";
+        let named = |rest: &str| load(&format!("{base}{rest}")).unwrap().telemetry.service_name;
+        assert_eq!(named("log_filter = 'warn'"), "unipic-synthesis");
+        assert_eq!(named("service_name = 'mine'"), "mine");
+    }
+
+    #[test]
+    fn everything_wrong_is_told_by_key() {
+        let error = load("device = 'tpu'\ndecoder = []\nmax_places = 0\nmax_call_seconds = -1.0").unwrap_err();
+        for key in ["model", "device", "decoder", "max_places", "max_call_seconds"] {
+            assert!(error.problems().iter().any(|p| p.starts_with(&format!("{key}:"))), "{key}: {error}");
+        }
+        for (toml, key) in [
+            ("modle = '/m'", "modle"),
+            ("decoder = 'a:1'", "decoder"),
+            ("listen = 'somewhere'", "listen"),
+            ("max_places = 'many'", "max_places"),
+            ("[telemetry]\nendpoint = 'x'", "telemetry"),
+        ] {
+            assert!(load(toml).unwrap_err().to_string().contains(key), "{toml}");
+        }
+    }
+}

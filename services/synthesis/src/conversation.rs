@@ -68,7 +68,7 @@ impl<L: LanguageModel> Conversation<L> {
     }
 
     async fn attempt(&mut self, rows: &Tensor, segments: &[ProbeSegment]) -> Result<Tensor, ApiError> {
-        let context = self.context.with_span(tracing::Span::none());
+        let context = self.context.clone();
         let session = self.session().await?;
         let span = info_span!("probe", rows = segments.iter().map(|s| s.n_rows).sum::<usize>());
         let context = context.with_span(span.clone());

@@ -9,7 +9,9 @@ use unipic_models::mar::ImageGrid;
 
 use crate::event::{Picture, Progress, SynthesisEvent, Timings};
 use crate::image::RgbImage;
+use crate::language::LanguageModel;
 use crate::spec::SynthesisSpec;
+use crate::synthesis::Synthesis;
 
 impl SynthesisSpec {
     /// What a message asks for; `source` is the image that came behind it.
@@ -47,6 +49,23 @@ impl SynthesisSpec {
             settings,
             preview_every: parameters.preview_every as usize,
         })
+    }
+}
+
+impl<L: LanguageModel> Synthesis<L> {
+    /// Sizes of the loaded parts and what is accepted, as a message.
+    pub fn info_message(&self) -> pb::GetSynthesisInfoResponse {
+        let (info, bounds) = (self.info(), self.bounds());
+        pb::GetSynthesisInfoResponse {
+            base_image_size: info.base_image_size as u32,
+            stride: info.stride as u32,
+            n_buffers: info.n_buffers as u32,
+            llm_width: info.llm_width as u32,
+            default_head_steps: info.default_head_steps as u32,
+            weights_sha256: info.weights_sha256.clone(),
+            notices: info.notices.clone(),
+            max_places: bounds.max_places as u32,
+        }
     }
 }
 

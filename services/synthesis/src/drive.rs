@@ -55,7 +55,7 @@ impl<L: LanguageModel> Drive<L> {
         conversation.open().await?;
         while let Some(iteration) = generation.next() {
             let span = iteration_span(&iteration);
-            self.iterate(&mut generation, &iteration, &mut conversation).instrument(span).await?;
+            self.iterate(&mut generation, &iteration, &mut conversation, &span).instrument(span.clone()).await?;
             let progress = generation.progress();
             self.tell(SynthesisEvent::Progress(self.progress(progress.iteration, progress.n_known))).await?;
             let every = self.spec.preview_every;
@@ -102,6 +102,7 @@ impl<L: LanguageModel> Drive<L> {
         generation: &mut Generation,
         iteration: &Iteration,
         conversation: &mut Conversation<L>,
+        span: &Span,
     ) -> Result<(), ApiError> {
         let inputs = generation.encode_inputs(iteration);
         let context = self.context.with_span(info_span!("encode"));
@@ -114,8 +115,8 @@ impl<L: LanguageModel> Drive<L> {
         let hidden = conversation.probe(rows, segments).await?;
         // Prefilling again after a lost session is not the probe's time.
         self.timings.probe += before.0.elapsed().saturating_sub(conversation.prefill - before.2);
-        Span::current().record("bytes_sent", conversation.traffic().sent - before.1.sent);
-        Span::current().record("bytes_received", conversation.traffic().received - before.1.received);
+        span.record("bytes_sent", conversation.traffic().sent - before.1.sent);
+        span.record("bytes_received", conversation.traffic().received - before.1.received);
 
         let inputs = generation.decode_inputs(iteration, &encoded, &hidden).map_err(generation_error)?;
         drop((encoded, hidden));

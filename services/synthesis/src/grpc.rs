@@ -90,17 +90,7 @@ impl<L: LanguageModel> Api for Adapter<L> {
         &self,
         _: Request<pb::GetSynthesisInfoRequest>,
     ) -> Result<Response<pb::GetSynthesisInfoResponse>, Status> {
-        let (info, bounds) = (self.synthesis.info(), self.synthesis.bounds());
-        Ok(Response::new(pb::GetSynthesisInfoResponse {
-            base_image_size: info.base_image_size as u32,
-            stride: info.stride as u32,
-            n_buffers: info.n_buffers as u32,
-            llm_width: info.llm_width as u32,
-            default_head_steps: info.default_head_steps as u32,
-            weights_sha256: info.weights_sha256.clone(),
-            notices: info.notices.clone(),
-            max_places: bounds.max_places as u32,
-        }))
+        Ok(Response::new(self.synthesis.info_message()))
     }
 }
 

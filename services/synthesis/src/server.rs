@@ -23,7 +23,7 @@ pub enum BuildError {
     Load(#[from] LoadError),
     /// The checkpoint cannot be read.
     #[error(transparent)]
-    Checkpoint(#[from] WeightsError),
+    Checkpoint(Box<WeightsError>),
     /// This service's parts of it cannot be loaded.
     #[error(transparent)]
     Parts(#[from] LoadPartsError),
@@ -41,6 +41,12 @@ pub enum BuildError {
     /// The device's thread could not be started.
     #[error("cannot start the device's thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+impl From<WeightsError> for BuildError {
+    fn from(error: WeightsError) -> Self {
+        Self::Checkpoint(Box::new(error))
+    }
 }
 
 /// Loads the parts and starts their thread. Blocks for as long as reading the checkpoint takes; call it inside a tokio

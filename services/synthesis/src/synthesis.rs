@@ -156,9 +156,11 @@ impl<L: LanguageModel> Synthesis<L> {
     }
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send>>;
+
 /// A generation driven by whoever reads its events: there is no task to join, and dropping it is cancelling it.
 struct Driven {
-    work: Option<Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send>>>,
+    work: Option<Work>,
     told: mpsc::Receiver<SynthesisEvent>,
     _permit: OwnedSemaphorePermit,
 }

@@ -6,16 +6,18 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
 use futures::StreamExt;
-use support::{Direct, events, images, picture, service, settings, spec};
+use support::{Direct, DirectSession, events, images, picture, service, settings, spec};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use unipic_api::status::ApiError;
+use unipic_api::{ApiError, Reason};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
 use unipic_models::generation::Settings;
 use unipic_models::mar::ImageGrid;
-use unipic_synthesis::{SynthesisEvent, SynthesisSpec};
+use unipic_models::prompt::Prompt;
+use unipic_synthesis::{LanguageModel, LanguageSession, ProbeSegment, SynthesisEvent, SynthesisSpec};
 
 fn n_images(n_images: usize) -> Settings {
     Settings { n_images, ..settings(7) }
@@ -236,6 +238,49 @@ async fn an_image_is_encoded_for_the_language_model() {
         let error = service.encode_mar(wrong, Handover::Host, &context).await.unwrap_err();
         assert!(matches!(error, ApiError::Invalid(_)), "{error:?}");
     }
+}
+
+/// A language model that answers nothing but NaN to prompts of two branches.
+#[derive(Clone)]
+struct Poisoned(Direct);
+
+struct PoisonedSession(DirectSession, bool);
+
+impl LanguageModel for Poisoned {
+    type Session = PoisonedSession;
+
+    fn handover(&self) -> Handover {
+        Handover::Device
+    }
+
+    async fn open(&self, prompts: Vec<Prompt>, context: &JobContext) -> Result<PoisonedSession, ApiError> {
+        let is_poisoned = prompts.len() == 2;
+        Ok(PoisonedSession(self.0.open(prompts, context).await?, is_poisoned))
+    }
+}
+
+impl LanguageSession for PoisonedSession {
+    async fn probe(
+        &mut self,
+        rows: Tensor,
+        segments: Vec<ProbeSegment>,
+        context: &JobContext,
+    ) -> Result<Tensor, ApiError> {
+        let hidden = self.0.probe(rows, segments, context).await?;
+        if self.1 { (hidden * f64::NAN).map_err(|_| ApiError::Fault(Reason::Bug)) } else { Ok(hidden) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_are_not_finite_fail_their_own_request_and_make_no_image() {
+    let language = Direct::load(&[]).unwrap();
+    let (healthy, poisoned) = (service(language.clone()).unwrap(), service(Poisoned(language)).unwrap());
+    let unguided = || spec("a cat", Settings { guidance_scale: 1.0, ..settings(2) });
+    let expected = images(&events(&healthy, unguided()).await.unwrap());
+    let asked = spec("a cat", settings(2));
+    let (failed, fine) = tokio::join!(events(&poisoned, asked), events(&poisoned, unguided()));
+    assert!(matches!(failed.unwrap_err(), ApiError::Fault(Reason::NonFinite)));
+    assert!(expected == images(&fine.unwrap()));
 }
 
 #[tokio::test]

@@ -97,3 +97,34 @@ impl Validate for Config {
         problems.section("telemetry", &self.telemetry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use figment::providers::{Format, Toml};
+
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, ConfigError> {
+        Config::load(None, Toml::string(toml))
+    }
+
+    #[test]
+    fn the_process_keeps_its_name_in_traces_unless_it_is_given_one() {
+        let named = |rest: &str| load(&format!("model = '/m'\n[telemetry]\n{rest}")).unwrap().telemetry.service_name;
+        assert_eq!(named("log_filter = 'warn'"), "unipic-understanding");
+        assert_eq!(named("service_name = 'mine'"), "mine");
+    }
+
+    #[test]
+    fn everything_wrong_is_told_by_key() {
+        let error = load("device = 'tpu'\nmax_queued = 0\nmax_call_seconds = -1.0").unwrap_err();
+        for key in ["model", "device", "max_queued", "max_call_seconds"] {
+            assert!(error.problems().iter().any(|p| p.starts_with(&format!("{key}:"))), "{key}: {error}");
+        }
+        for (toml, key) in
+            [("modle = '/m'", "modle"), ("listen = 'somewhere'", "listen"), ("max_queued = 'x'", "max_queued")]
+        {
+            assert!(load(toml).unwrap_err().to_string().contains(key), "{toml}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use candle_core::{DType, Result, Tensor};
+use unipic_api::pb;
 use unipic_engine::{JobError, Worker};
 use unipic_models::Handover;
 use unipic_models::load::LoadOptions;
@@ -37,15 +38,35 @@ pub struct Info {
     pub notices: Vec<String>,
 }
 
+impl Info {
+    /// As a message.
+    pub fn message(&self) -> pb::GetUnderstandingInfoResponse {
+        pb::GetUnderstandingInfoResponse {
+            available: self.available,
+            image_size: self.image_size as u32,
+            n_tokens: self.n_tokens as u32,
+            llm_width: self.llm_width as u32,
+            weights_sha256: self.weights_sha256.clone(),
+            notices: self.notices.clone(),
+        }
+    }
+}
+
 /// Why the parts could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadPartsError {
     /// Tensors are missing, misshapen or not finite.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(Box<WeightsError>),
     /// A part could not be built from them.
     #[error("cannot build the model: {0}")]
     Build(#[from] candle_core::Error),
+}
+
+impl From<WeightsError> for LoadPartsError {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights(Box::new(error))
+    }
 }
 
 impl Parts {

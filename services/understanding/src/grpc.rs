@@ -65,14 +65,6 @@ impl Api for Adapter {
         &self,
         _: Request<pb::GetUnderstandingInfoRequest>,
     ) -> Result<Response<pb::GetUnderstandingInfoResponse>, Status> {
-        let info = self.understanding.info();
-        Ok(Response::new(pb::GetUnderstandingInfoResponse {
-            available: info.available,
-            image_size: info.image_size as u32,
-            n_tokens: info.n_tokens as u32,
-            llm_width: info.llm_width as u32,
-            weights_sha256: info.weights_sha256.clone(),
-            notices: info.notices.clone(),
-        }))
+        Ok(Response::new(self.understanding.info().message()))
     }
 }

@@ -64,21 +64,10 @@ impl Engine {
     /// # Errors
     /// When the operating system refuses a thread.
     pub fn spawn(config: EngineConfig) -> io::Result<Self> {
-        let board = Arc::new(Board {
-            notes: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let board = Arc::new(Board { notes: Mutex::default(), changed: Condvar::new() });
         let seen = board.clone();
-        let thread = thread::Builder::new()
-            .name(config.name.clone())
-            .spawn(move || serve(&seen))?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                config,
-                board,
-                thread: Mutex::new(Some(thread)),
-            }),
-        })
+        let thread = thread::Builder::new().name(config.name.clone()).spawn(move || serve(&seen))?;
+        Ok(Self { inner: Arc::new(Inner { config, board, thread: Mutex::new(Some(thread)) }) })
     }
 
     /// Moves a worker to the thread.
@@ -97,10 +86,7 @@ impl Engine {
         }
         drop(notes);
         self.inner.board.changed.notify_one();
-        Lane {
-            queue,
-            engine: self.inner.clone(),
-        }
+        Lane { queue, engine: self.inner.clone() }
     }
 
     /// Stops the thread behind the batch that is running: jobs that wait, and all to come, are answered
@@ -187,8 +173,7 @@ impl<W: Worker> Turn for Seat<W> {
     fn take_turn(&mut self) -> bool {
         let worker = &self.worker;
         let taken = catch_unwind(AssertUnwindSafe(|| {
-            self.queue
-                .take_batch(self.budget, |job| worker.tokens(job), |job| worker.kind(job))
+            self.queue.take_batch(self.budget, |job| worker.tokens(job), |job| worker.kind(job))
         }));
         match taken {
             Ok(None) => false,
@@ -204,10 +189,7 @@ impl<W: Worker> Turn for Seat<W> {
 
 impl<W: Worker> Seat<W> {
     fn run(&mut self, batch: Batch<W::Job, W::Reply>) {
-        let traced = batch
-            .jobs
-            .iter()
-            .find_map(|p| p.context.span.with_subscriber(|(_, dispatch)| dispatch.clone()));
+        let traced = batch.jobs.iter().find_map(|p| p.context.span.with_subscriber(|(_, dispatch)| dispatch.clone()));
         match traced {
             // The batch is recorded where its jobs are, whichever thread the subscriber was set on.
             Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || {
@@ -232,14 +214,7 @@ impl<W: Worker> Seat<W> {
         let started = Instant::now();
         let mut jobs = Vec::with_capacity(batch.len());
         let mut callers = Vec::with_capacity(batch.len());
-        for Pending {
-            job,
-            answer,
-            since,
-            waiting,
-            context: _,
-        } in batch
-        {
+        for Pending { job, answer, since, waiting, context: _ } in batch {
             drop(waiting);
             jobs.push(job);
             callers.push((answer, started.saturating_duration_since(since)));
@@ -247,9 +222,7 @@ impl<W: Worker> Seat<W> {
         let replies = self.guarded(jobs, callers.len());
         let ran = started.elapsed();
         for ((answer, queued), reply) in callers.into_iter().zip(replies) {
-            let done = reply
-                .map(|reply| done(reply, queued, ran))
-                .map_err(|e| EngineError::Fault(e.0));
+            let done = reply.map(|reply| done(reply, queued, ran)).map_err(|e| EngineError::Fault(e.0));
             // A caller that has gone does not read its answer.
             let _ = answer.send(done);
         }
@@ -272,6 +245,5 @@ fn done<R>(reply: R, queued: Duration, ran: Duration) -> Done<R> {
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -36,20 +36,12 @@ pub struct JobContext {
 impl JobContext {
     /// A job of the current span, without deadline, that nothing cancels.
     pub fn current() -> Self {
-        Self {
-            span: Span::current(),
-            deadline: None,
-            cancel: CancellationToken::new(),
-        }
+        Self { span: Span::current(), deadline: None, cancel: CancellationToken::new() }
     }
 
     /// The same deadline and cancellation under another span.
     pub fn with_span(&self, span: Span) -> Self {
-        Self {
-            span,
-            deadline: self.deadline,
-            cancel: self.cancel.clone(),
-        }
+        Self { span, deadline: self.deadline, cancel: self.cancel.clone() }
     }
 
     /// Why the job need not be computed, if there is a reason.

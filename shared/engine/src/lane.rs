@@ -19,10 +19,7 @@ pub struct Lane<J, R> {
 
 impl<J, R> Clone for Lane<J, R> {
     fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-            engine: self.engine.clone(),
-        }
+        Self { queue: self.queue.clone(), engine: self.engine.clone() }
     }
 }
 
@@ -47,13 +44,7 @@ impl<J: Send + 'static, R: Send + 'static> Lane<J, R> {
             false => info_span!(parent: &context.span, "queue", engine = self.engine.name()),
         };
         let since = Instant::now();
-        self.queue.push(Pending {
-            job,
-            context: context.clone(),
-            answer,
-            since,
-            waiting,
-        })?;
+        self.queue.push(Pending { job, context: context.clone(), answer, since, waiting })?;
         self.engine.wake();
         let late = async {
             match context.deadline {

@@ -55,13 +55,7 @@ struct Inner<J, R> {
 
 impl<J, R> Queue<J, R> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            inner: Mutex::new(Inner {
-                jobs: VecDeque::new(),
-                closed: false,
-            }),
-        }
+        Self { capacity, inner: Mutex::new(Inner { jobs: VecDeque::new(), closed: false }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<J, R>> {
@@ -118,11 +112,7 @@ impl<J, R> Queue<J, R> {
         let mut inner = self.lock();
         let dead = inner.take_abandoned();
         let batch = inner.jobs.pop_front().map(|first| {
-            let mut batch = Batch {
-                kind: kind(&first.job),
-                tokens: tokens(&first.job),
-                jobs: vec![first],
-            };
+            let mut batch = Batch { kind: kind(&first.job), tokens: tokens(&first.job), jobs: vec![first] };
             let mut rest = VecDeque::with_capacity(inner.jobs.len());
             for pending in inner.jobs.drain(..) {
                 let size = tokens(&pending.job);
@@ -148,16 +138,14 @@ impl<J, R> Inner<J, R> {
             return Vec::new();
         }
         let (dead, alive): (Vec<_>, VecDeque<_>) =
-            self.jobs
-                .drain(..)
-                .fold((Vec::new(), VecDeque::new()), |(mut dead, mut alive), pending| {
-                    if pending.is_abandoned() {
-                        dead.push(pending)
-                    } else {
-                        alive.push_back(pending)
-                    }
-                    (dead, alive)
-                });
+            self.jobs.drain(..).fold((Vec::new(), VecDeque::new()), |(mut dead, mut alive), pending| {
+                if pending.is_abandoned() {
+                    dead.push(pending)
+                } else {
+                    alive.push_back(pending)
+                }
+                (dead, alive)
+            });
         self.jobs = alive;
         dead
     }

@@ -63,10 +63,7 @@ impl Worker for Fake {
     }
 
     fn run(&mut self, jobs: Vec<Job>) -> Vec<Result<u32, JobError>> {
-        self.batches
-            .lock()
-            .unwrap()
-            .push((self.name, jobs.iter().map(|j| j.id).collect()));
+        self.batches.lock().unwrap().push((self.name, jobs.iter().map(|j| j.id).collect()));
         let answer = |j: &Job| match j.id {
             13 => panic!("unlucky"),
             14 => Err(JobError::new("no such place")),
@@ -90,25 +87,10 @@ struct Bench {
 impl Bench {
     /// An engine whose worker is held inside job 0.
     async fn held(queue_capacity: usize, max_batch_tokens: usize) -> Self {
-        let engine = Engine::spawn(EngineConfig {
-            name: "fake".into(),
-            queue_capacity,
-            max_batch_tokens,
-        })
-        .unwrap();
+        let engine = Engine::spawn(EngineConfig { name: "fake".into(), queue_capacity, max_batch_tokens }).unwrap();
         let (gate, batches) = (Gate::default(), Log::default());
-        let lane = engine.add_worker(Fake {
-            name: "a",
-            gate: gate.clone(),
-            batches: batches.clone(),
-        });
-        let mut bench = Self {
-            engine,
-            lane,
-            gate,
-            batches,
-            running: JoinSet::new(),
-        };
+        let lane = engine.add_worker(Fake { name: "a", gate: gate.clone(), batches: batches.clone() });
+        let mut bench = Self { engine, lane, gate, batches, running: JoinSet::new() };
         bench.submit(job(0, 1, 99), context()).await;
         until(|| bench.batches.lock().unwrap().len() == 1).await;
         bench
@@ -124,8 +106,7 @@ impl Bench {
         let before = lane.queued();
         let first = self.batches.lock().unwrap().is_empty();
         let waiter = lane.clone();
-        self.running
-            .spawn(async move { (job.id, waiter.submit(job, &context).await) });
+        self.running.spawn(async move { (job.id, waiter.submit(job, &context).await) });
         if !first {
             until(|| lane.queued() > before).await;
         }
@@ -144,21 +125,12 @@ impl Bench {
     }
 
     fn batches(&self) -> Vec<Vec<u32>> {
-        self.batches
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, ids)| ids.clone())
-            .collect()
+        self.batches.lock().unwrap().iter().map(|(_, ids)| ids.clone()).collect()
     }
 }
 
 fn context() -> JobContext {
-    JobContext {
-        span: Span::none(),
-        deadline: None,
-        cancel: CancellationToken::new(),
-    }
+    JobContext { span: Span::none(), deadline: None, cancel: CancellationToken::new() }
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -195,10 +167,7 @@ async fn kinds_do_not_share_a_batch() {
 async fn cancelled_late_and_abandoned_jobs_are_never_computed() {
     let mut bench = Bench::held(16, 1).await;
     let cancelled = context();
-    let late = JobContext {
-        deadline: Some(Instant::now() + Duration::from_millis(20)),
-        ..context()
-    };
+    let late = JobContext { deadline: Some(Instant::now() + Duration::from_millis(20)), ..context() };
     bench.submit(job(1, 1, 0), cancelled.clone()).await;
     bench.submit(job(2, 1, 0), late).await;
     let (lane, abandoned) = (bench.lane.clone(), bench.lane.queued());
@@ -224,18 +193,9 @@ async fn a_job_that_comes_cancelled_or_late_is_refused_before_it_is_queued() {
     let mut bench = Bench::held(16, 1).await;
     let cancelled = context();
     cancelled.cancel.cancel();
-    let late = JobContext {
-        deadline: Some(Instant::now()),
-        ..context()
-    };
-    assert_eq!(
-        bench.lane.submit(job(1, 1, 0), &cancelled).await.unwrap_err(),
-        EngineError::Cancelled
-    );
-    assert_eq!(
-        bench.lane.submit(job(2, 1, 0), &late).await.unwrap_err(),
-        EngineError::DeadlineExceeded
-    );
+    let late = JobContext { deadline: Some(Instant::now()), ..context() };
+    assert_eq!(bench.lane.submit(job(1, 1, 0), &cancelled).await.unwrap_err(), EngineError::Cancelled);
+    assert_eq!(bench.lane.submit(job(2, 1, 0), &late).await.unwrap_err(), EngineError::DeadlineExceeded);
     assert_eq!(bench.lane.queued(), 0);
     bench.finish().await;
 }
@@ -246,15 +206,10 @@ async fn a_full_queue_refuses_at_once_and_abandoned_jobs_make_room() {
     let cancelled = context();
     bench.submit(job(1, 1, 0), cancelled.clone()).await;
     bench.submit(job(2, 1, 0), context()).await;
-    assert_eq!(
-        bench.lane.submit(job(3, 1, 0), &context()).await.unwrap_err(),
-        EngineError::Full
-    );
+    assert_eq!(bench.lane.submit(job(3, 1, 0), &context()).await.unwrap_err(), EngineError::Full);
     cancelled.cancel.cancel();
     let lane = bench.lane.clone();
-    bench
-        .running
-        .spawn(async move { (4, lane.submit(job(4, 1, 0), &context()).await) });
+    bench.running.spawn(async move { (4, lane.submit(job(4, 1, 0), &context()).await) });
     let answers = bench.finish().await;
     assert_eq!(answers[1], (1, Err(EngineError::Cancelled)));
     assert_eq!(answers[3], (4, Ok(4)));
@@ -279,11 +234,7 @@ async fn a_panic_is_a_fault_of_its_batch_and_the_thread_lives() {
 #[tokio::test]
 async fn workers_on_one_thread_take_turns() {
     let mut bench = Bench::held(16, 1).await;
-    let other = bench.engine.add_worker(Fake {
-        name: "b",
-        gate: bench.gate.clone(),
-        batches: bench.batches.clone(),
-    });
+    let other = bench.engine.add_worker(Fake { name: "b", gate: bench.gate.clone(), batches: bench.batches.clone() });
     for id in 1..=3 {
         bench.submit(job(id, 1, 0), context()).await;
     }
@@ -337,11 +288,7 @@ impl Worker for Mortal {
 }
 
 fn mortal() -> (Engine, Lane<(), ()>, Arc<AtomicBool>) {
-    let config = EngineConfig {
-        name: "mortal".into(),
-        queue_capacity: 1,
-        max_batch_tokens: 1,
-    };
+    let config = EngineConfig { name: "mortal".into(), queue_capacity: 1, max_batch_tokens: 1 };
     let (engine, dead) = (Engine::spawn(config).unwrap(), Arc::new(AtomicBool::new(false)));
     let lane = engine.add_worker(Mortal(dead.clone()));
     (engine, lane, dead)
@@ -354,10 +301,7 @@ async fn the_last_handle_joins_the_thread() {
     lane.submit((), &context()).await.unwrap();
     assert!(!dead.load(Ordering::SeqCst), "a lane keeps the thread");
     drop(lane);
-    assert!(
-        dead.load(Ordering::SeqCst),
-        "the thread, and with it the worker, was gone when drop returned"
-    );
+    assert!(dead.load(Ordering::SeqCst), "the thread, and with it the worker, was gone when drop returned");
 }
 
 #[tokio::test]
@@ -381,17 +325,9 @@ async fn closing_answers_what_waits() {
 
 #[tokio::test]
 async fn many_callers_all_get_their_own_answer() {
-    let config = EngineConfig {
-        name: "many".into(),
-        queue_capacity: 1000,
-        max_batch_tokens: 7,
-    };
+    let config = EngineConfig { name: "many".into(), queue_capacity: 1000, max_batch_tokens: 7 };
     let engine = Engine::spawn(config).unwrap();
-    let lane = engine.add_worker(Fake {
-        name: "a",
-        gate: Gate::default(),
-        batches: Log::default(),
-    });
+    let lane = engine.add_worker(Fake { name: "a", gate: Gate::default(), batches: Log::default() });
     let (mut callers, answered) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for id in 100..600 {
         let (lane, answered) = (lane.clone(), answered.clone());

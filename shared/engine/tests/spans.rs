@@ -34,12 +34,7 @@ impl Subscriber for Recorder {
         let id = self.next.fetch_add(1, Ordering::SeqCst) + 1;
         let parent = span.parent().map(Id::into_u64);
         let name = span.metadata().name();
-        self.seen.lock().unwrap().push(Recorded {
-            id,
-            name,
-            parent,
-            links: Vec::new(),
-        });
+        self.seen.lock().unwrap().push(Recorded { id, name, parent, links: Vec::new() });
         Id::from_u64(id)
     }
 
@@ -47,11 +42,7 @@ impl Subscriber for Recorder {
 
     fn record_follows_from(&self, span: &Id, follows: &Id) {
         let mut seen = self.seen.lock().unwrap();
-        seen.iter_mut()
-            .find(|s| s.id == span.into_u64())
-            .unwrap()
-            .links
-            .push(follows.into_u64());
+        seen.iter_mut().find(|s| s.id == span.into_u64()).unwrap().links.push(follows.into_u64());
     }
 
     fn event(&self, _: &Event<'_>) {}
@@ -83,22 +74,14 @@ impl Worker for Echo {
 #[tokio::test]
 async fn batches_link_to_their_jobs_and_jobs_show_their_wait() {
     // The thread is started outside the subscriber: batches must be recorded where their jobs are.
-    let config = EngineConfig {
-        name: "traced".into(),
-        queue_capacity: 4,
-        max_batch_tokens: 4,
-    };
+    let config = EngineConfig { name: "traced".into(), queue_capacity: 4, max_batch_tokens: 4 };
     let lane = Engine::spawn(config).unwrap().add_worker(Echo);
     let recorder = Recorder::default();
     let seen = recorder.seen.clone();
     let _guard = tracing::subscriber::set_default(recorder);
 
     let probe = info_span!("probe");
-    let context = JobContext {
-        span: probe.clone(),
-        deadline: None,
-        cancel: CancellationToken::new(),
-    };
+    let context = JobContext { span: probe.clone(), deadline: None, cancel: CancellationToken::new() };
     lane.submit((), &context).await.unwrap();
     let silent = context.with_span(Span::none());
     lane.submit((), &silent).await.unwrap();
@@ -106,11 +89,7 @@ async fn batches_link_to_their_jobs_and_jobs_show_their_wait() {
     let seen = seen.lock().unwrap().clone();
     let named = |name: &str| seen.iter().filter(|s| s.name == name).collect::<Vec<_>>();
     let probe = probe.id().unwrap().into_u64();
-    assert_eq!(
-        named("queue").len(),
-        1,
-        "a job with a disabled span leaves no trace: {seen:?}"
-    );
+    assert_eq!(named("queue").len(), 1, "a job with a disabled span leaves no trace: {seen:?}");
     assert_eq!(named("queue")[0].parent, Some(probe));
     assert_eq!(named("batch").len(), 1);
     assert_eq!(named("batch")[0].parent, None);

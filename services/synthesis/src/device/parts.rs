@@ -63,10 +63,16 @@ impl Info {
 pub enum LoadPartsError {
     /// Tensors are missing, misshapen or not finite.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(Box<WeightsError>),
     /// A part could not be built from them.
     #[error("cannot build the model: {0}")]
     Build(#[from] candle_core::Error),
+}
+
+impl From<WeightsError> for LoadPartsError {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights(Box::new(error))
+    }
 }
 
 impl Parts {
