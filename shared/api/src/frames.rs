@@ -128,18 +128,9 @@ impl RawTensor {
     ///
     /// Errors: the same as for a header that came over the wire.
     pub fn new(dtype: DType, shape: Vec<u32>, data: Bytes) -> Result<Self, FrameError> {
-        let header = TensorHeader {
-            dtype: dtype as i32,
-            shape,
-            n_bytes: data.len() as u64,
-            crc32: 0,
-        };
+        let header = TensorHeader { dtype: dtype as i32, shape, n_bytes: data.len() as u64, crc32: 0 };
         check_header(&header, u64::MAX)?;
-        Ok(Self {
-            dtype,
-            shape: header.shape,
-            data,
-        })
+        Ok(Self { dtype, shape: header.shape, data })
     }
 
     /// The header that announces this tensor. Reads the whole payload once, for the checksum.
@@ -162,11 +153,7 @@ impl RawTensor {
 ///
 /// Nothing is checked and nothing is copied: the frames are slices of `data`.
 pub fn split(header: TensorHeader, data: Bytes, max_frame: usize) -> Frames {
-    Frames {
-        header: Some(header),
-        rest: data,
-        max_frame: max_frame.max(1),
-    }
+    Frames { header: Some(header), rest: data, max_frame: max_frame.max(1) }
 }
 
 /// The frames of one tensor, in order. Made by [`split`].
@@ -208,9 +195,7 @@ pub struct FrameLimits {
 impl Default for FrameLimits {
     /// [`limits::TENSOR_BYTES`].
     fn default() -> Self {
-        Self {
-            max_bytes: limits::TENSOR_BYTES,
-        }
+        Self { max_bytes: limits::TENSOR_BYTES }
     }
 }
 
@@ -258,10 +243,9 @@ impl Assembler {
     pub fn finish(&self) -> Result<(), FrameError> {
         match &self.current {
             None => Ok(()),
-            Some(partial) => Err(FrameError::Incomplete {
-                received: partial.received,
-                n_bytes: partial.header.n_bytes,
-            }),
+            Some(partial) => {
+                Err(FrameError::Incomplete { received: partial.received, n_bytes: partial.header.n_bytes })
+            }
         }
     }
 }
@@ -287,13 +271,7 @@ impl Partial {
     fn begin(header: TensorHeader, limits: FrameLimits) -> Result<Self, FrameError> {
         let dtype = check_header(&header, limits.max_bytes)?;
         let payload = Payload::One(Bytes::new());
-        Ok(Self {
-            header,
-            dtype,
-            payload,
-            received: 0,
-            checksum: crc32fast::Hasher::new(),
-        })
+        Ok(Self { header, dtype, payload, received: 0, checksum: crc32fast::Hasher::new() })
     }
 
     fn take(&mut self, data: Bytes) -> Result<(), FrameError> {
@@ -326,11 +304,7 @@ impl Partial {
             Payload::One(data) => data,
             Payload::Many(joined) => joined.freeze(),
         };
-        Ok(RawTensor {
-            dtype: self.dtype,
-            shape: self.header.shape,
-            data,
-        })
+        Ok(RawTensor { dtype: self.dtype, shape: self.header.shape, data })
     }
 }
 
@@ -345,21 +319,12 @@ fn check_header(header: &TensorHeader, max_bytes: u64) -> Result<DType, FrameErr
         return Err(FrameError::ZeroAxis(axis));
     }
     if header.n_bytes > max_bytes {
-        return Err(FrameError::TooLarge {
-            n_bytes: header.n_bytes,
-            max_bytes,
-        });
+        return Err(FrameError::TooLarge { n_bytes: header.n_bytes, max_bytes });
     }
-    let product = header
-        .shape
-        .iter()
-        .try_fold(element, |bytes, &size| bytes.checked_mul(u64::from(size)));
+    let product = header.shape.iter().try_fold(element, |bytes, &size| bytes.checked_mul(u64::from(size)));
     if product != Some(header.n_bytes) {
         let shape_takes = product.unwrap_or(u64::MAX);
-        return Err(FrameError::Length {
-            declared: header.n_bytes,
-            shape_takes,
-        });
+        return Err(FrameError::Length { declared: header.n_bytes, shape_takes });
     }
     Ok(dtype)
 }

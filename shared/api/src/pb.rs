@@ -2,13 +2,7 @@
 //!
 //! `tests/regenerate.rs` holds the code to the proto files; documentation of messages and fields is theirs.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    rustdoc::broken_intra_doc_links,
-    rustdoc::invalid_html_tags
-)]
+#![allow(missing_docs, unreachable_pub, clippy::all, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 include!("gen/unipic.v1.rs");
 

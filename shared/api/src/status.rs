@@ -134,10 +134,7 @@ impl ApiError {
 
     /// UNAVAILABLE without a time to come back.
     pub fn unavailable(reason: Reason) -> Self {
-        Self::Unavailable {
-            reason,
-            retry_after: None,
-        }
+        Self::Unavailable { reason, retry_after: None }
     }
 
     /// The gRPC code.
@@ -164,15 +161,9 @@ impl ApiError {
     /// [`ApiError::Other`].
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
-        let reason = details
-            .error_info()
-            .filter(|info| info.domain == DOMAIN)
-            .and_then(|i| Reason::parse(&i.reason));
+        let reason = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|i| Reason::parse(&i.reason));
         let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-        let other = || Self::Other {
-            code: status.code(),
-            message: status.message().to_owned(),
-        };
+        let other = || Self::Other { code: status.code(), message: status.message().to_owned() };
         match status.code() {
             Code::InvalidArgument => match details.bad_request() {
                 Some(bad) if !bad.is_empty() => Self::Invalid(bad.field_violations.clone()),
@@ -201,15 +192,10 @@ impl ApiError {
     /// peer's reset looks like) is UNAVAILABLE. Whatever else is a fault of ours, and its message stays here: log it.
     pub fn from_backend(status: &Status) -> Self {
         match Self::from_status(status) {
-            Self::Other {
-                code: Code::InvalidArgument,
-                message,
-            } => Self::invalid("request", message),
-            Self::Other {
-                code: Code::Unavailable | Code::Unknown | Code::ResourceExhausted,
-                ..
+            Self::Other { code: Code::InvalidArgument, message } => Self::invalid("request", message),
+            Self::Other { code: Code::Unavailable | Code::Unknown | Code::ResourceExhausted, .. } | Self::Cancelled => {
+                Self::unavailable(Reason::BackendUnavailable)
             }
-            | Self::Cancelled => Self::unavailable(Reason::BackendUnavailable),
             Self::Other { .. } | Self::Unauthenticated | Self::PermissionDenied(_) => Self::Fault(Reason::Bug),
             known => known,
         }
@@ -225,11 +211,7 @@ impl ApiError {
                 details.set_error_info(reason.as_str(), DOMAIN, HashMap::new());
                 details.set_retry_info(Some(*retry_after));
             }
-            Self::QuotaExceeded {
-                subject,
-                description,
-                retry_after,
-            } => {
+            Self::QuotaExceeded { subject, description, retry_after } => {
                 details.set_quota_failure(vec![QuotaViolation::new(subject, description)]);
                 details.set_retry_info(Some(*retry_after));
             }
@@ -256,11 +238,7 @@ fn resource_exhausted(
     let retry_after = retry_after?;
     if let Some(violation) = details.quota_failure().and_then(|quota| quota.violations.first()) {
         let (subject, description) = (violation.subject.clone(), violation.description.clone());
-        return Some(ApiError::QuotaExceeded {
-            subject,
-            description,
-            retry_after,
-        });
+        return Some(ApiError::QuotaExceeded { subject, description, retry_after });
     }
     reason.map(|reason| ApiError::Overloaded { reason, retry_after })
 }
@@ -291,32 +269,13 @@ impl std::fmt::Display for ApiError {
             Self::Unauthenticated => f.write_str("no valid credential was sent"),
             Self::PermissionDenied(what) => write!(f, "{NOT_ALLOWED}{what}"),
             Self::Overloaded { reason, retry_after } => {
-                write!(
-                    f,
-                    "{}; try again in {:.1} s",
-                    reason.sentence(),
-                    retry_after.as_secs_f64()
-                )
+                write!(f, "{}; try again in {:.1} s", reason.sentence(), retry_after.as_secs_f64())
             }
-            Self::QuotaExceeded {
-                subject,
-                description,
-                retry_after,
-            } => {
-                write!(
-                    f,
-                    "{subject}: {description}; try again in {:.1} s",
-                    retry_after.as_secs_f64()
-                )
+            Self::QuotaExceeded { subject, description, retry_after } => {
+                write!(f, "{subject}: {description}; try again in {:.1} s", retry_after.as_secs_f64())
             }
-            Self::Unavailable {
-                reason,
-                retry_after: None,
-            } => f.write_str(reason.sentence()),
-            Self::Unavailable {
-                reason,
-                retry_after: Some(after),
-            } => {
+            Self::Unavailable { reason, retry_after: None } => f.write_str(reason.sentence()),
+            Self::Unavailable { reason, retry_after: Some(after) } => {
                 write!(f, "{}; try again in {:.1} s", reason.sentence(), after.as_secs_f64())
             }
             Self::DeadlineExceeded => f.write_str("the deadline passed before the work was done"),

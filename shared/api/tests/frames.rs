@@ -14,26 +14,15 @@ fn tensor(shape: &[u32]) -> RawTensor {
 }
 
 fn header(dtype: DType, shape: &[u32], n_bytes: u64) -> TensorHeader {
-    TensorHeader {
-        dtype: dtype as i32,
-        shape: shape.to_vec(),
-        n_bytes,
-        crc32: 0,
-    }
+    TensorHeader { dtype: dtype as i32, shape: shape.to_vec(), n_bytes, crc32: 0 }
 }
 
 fn first(header: TensorHeader) -> TensorFrame {
-    TensorFrame {
-        header: Some(header),
-        data: Bytes::new(),
-    }
+    TensorFrame { header: Some(header), data: Bytes::new() }
 }
 
 fn data(bytes: &'static [u8]) -> TensorFrame {
-    TensorFrame {
-        header: None,
-        data: Bytes::from_static(bytes),
-    }
+    TensorFrame { header: None, data: Bytes::from_static(bytes) }
 }
 
 fn assembler(max_bytes: u64) -> Assembler {
@@ -68,13 +57,7 @@ fn a_tensor_of_one_frame_is_not_copied() {
 #[test]
 fn a_scalar_and_an_early_header_are_fine() {
     let sent = tensor(&[]);
-    let frames = [
-        first(sent.header()),
-        TensorFrame {
-            header: None,
-            data: sent.data.clone(),
-        },
-    ];
+    let frames = [first(sent.header()), TensorFrame { header: None, data: sent.data.clone() }];
     assert_eq!(assemble(frames).unwrap(), vec![sent]);
 }
 
@@ -82,46 +65,13 @@ fn a_scalar_and_an_early_header_are_fine() {
 fn hostile_headers_are_refused_before_anything_is_kept() {
     let cases = [
         (header(DType::DtypeUnspecified, &[1], 1), FrameError::DType(0)),
-        (
-            TensorHeader {
-                dtype: 77,
-                ..header(DType::DtypeU8, &[1], 1)
-            },
-            FrameError::DType(77),
-        ),
-        (
-            header(DType::DtypeU8, &[1; MAX_AXES + 1], 1),
-            FrameError::Axes(MAX_AXES + 1),
-        ),
+        (TensorHeader { dtype: 77, ..header(DType::DtypeU8, &[1], 1) }, FrameError::DType(77)),
+        (header(DType::DtypeU8, &[1; MAX_AXES + 1], 1), FrameError::Axes(MAX_AXES + 1)),
         (header(DType::DtypeU8, &[4, 0, 2], 0), FrameError::ZeroAxis(1)),
-        (
-            header(DType::DtypeF32, &[2], 2),
-            FrameError::Length {
-                declared: 2,
-                shape_takes: 8,
-            },
-        ),
-        (
-            header(DType::DtypeF32, &[u32::MAX; 8], 16),
-            FrameError::Length {
-                declared: 16,
-                shape_takes: u64::MAX,
-            },
-        ),
-        (
-            header(DType::DtypeU8, &[101], 101),
-            FrameError::TooLarge {
-                n_bytes: 101,
-                max_bytes: 100,
-            },
-        ),
-        (
-            header(DType::DtypeU8, &[1], u64::MAX),
-            FrameError::TooLarge {
-                n_bytes: u64::MAX,
-                max_bytes: 100,
-            },
-        ),
+        (header(DType::DtypeF32, &[2], 2), FrameError::Length { declared: 2, shape_takes: 8 }),
+        (header(DType::DtypeF32, &[u32::MAX; 8], 16), FrameError::Length { declared: 16, shape_takes: u64::MAX }),
+        (header(DType::DtypeU8, &[101], 101), FrameError::TooLarge { n_bytes: 101, max_bytes: 100 }),
+        (header(DType::DtypeU8, &[1], u64::MAX), FrameError::TooLarge { n_bytes: u64::MAX, max_bytes: 100 }),
     ];
     for (header, want) in cases {
         let mut assembler = assembler(100);
@@ -135,26 +85,11 @@ fn hostile_headers_are_refused_before_anything_is_kept() {
 fn frames_out_of_order_are_refused() {
     let sent = tensor(&[4]);
     assert_eq!(assemble([data(b"abcd")]).unwrap_err(), FrameError::MissingHeader);
-    assert_eq!(
-        assemble([first(sent.header()), first(sent.header())]).unwrap_err(),
-        FrameError::SecondHeader
-    );
-    assert_eq!(
-        assemble([first(sent.header()), data(b"")]).unwrap_err(),
-        FrameError::Empty
-    );
-    assert_eq!(
-        assemble([first(sent.header()), data(b"abcde")]).unwrap_err(),
-        FrameError::Surplus { n_bytes: 4 }
-    );
+    assert_eq!(assemble([first(sent.header()), first(sent.header())]).unwrap_err(), FrameError::SecondHeader);
+    assert_eq!(assemble([first(sent.header()), data(b"")]).unwrap_err(), FrameError::Empty);
+    assert_eq!(assemble([first(sent.header()), data(b"abcde")]).unwrap_err(), FrameError::Surplus { n_bytes: 4 });
     let cut_off = assemble([first(sent.header()), data(b"abc")]).unwrap_err();
-    assert_eq!(
-        cut_off,
-        FrameError::Incomplete {
-            received: 3,
-            n_bytes: 4
-        }
-    );
+    assert_eq!(cut_off, FrameError::Incomplete { received: 3, n_bytes: 4 });
 }
 
 #[test]
@@ -163,18 +98,12 @@ fn after_an_error_a_new_tensor_can_begin() {
     let mut assembler = assembler(100);
     assembler.push(first(sent.header())).unwrap();
     assembler.push(data(b"abcde")).unwrap_err();
-    assert_eq!(
-        assembler.push(sent.clone().into_frames().next().unwrap()).unwrap(),
-        Some(sent)
-    );
+    assert_eq!(assembler.push(sent.clone().into_frames().next().unwrap()).unwrap(), Some(sent));
 }
 
 #[test]
 fn errors_name_the_field() {
-    let error = FrameError::Checksum {
-        declared: 1,
-        computed: 2,
-    };
+    let error = FrameError::Checksum { declared: 1, computed: 2 };
     assert_eq!(error.violation("source").field, "source.header.crc32");
     let status = tonic::Status::from(error.at("source"));
     assert_eq!(status.code(), tonic::Code::InvalidArgument);

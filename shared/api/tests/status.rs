@@ -19,33 +19,11 @@ fn every_error() -> Vec<(ApiError, Code)> {
     vec![
         (ApiError::Invalid(violations), Code::InvalidArgument),
         (ApiError::Unauthenticated, Code::Unauthenticated),
-        (
-            ApiError::PermissionDenied("images of others".into()),
-            Code::PermissionDenied,
-        ),
-        (
-            ApiError::Overloaded {
-                reason: Reason::QueueFull,
-                retry_after,
-            },
-            Code::ResourceExhausted,
-        ),
-        (
-            ApiError::QuotaExceeded {
-                subject: quota.0,
-                description: quota.1,
-                retry_after,
-            },
-            Code::ResourceExhausted,
-        ),
+        (ApiError::PermissionDenied("images of others".into()), Code::PermissionDenied),
+        (ApiError::Overloaded { reason: Reason::QueueFull, retry_after }, Code::ResourceExhausted),
+        (ApiError::QuotaExceeded { subject: quota.0, description: quota.1, retry_after }, Code::ResourceExhausted),
         (ApiError::unavailable(Reason::Loading), Code::Unavailable),
-        (
-            ApiError::Unavailable {
-                reason: Reason::Draining,
-                retry_after: Some(retry_after),
-            },
-            Code::Unavailable,
-        ),
+        (ApiError::Unavailable { reason: Reason::Draining, retry_after: Some(retry_after) }, Code::Unavailable),
         (ApiError::DeadlineExceeded, Code::DeadlineExceeded),
         (ApiError::Cancelled, Code::Cancelled),
         (ApiError::Fault(Reason::NonFinite), Code::Internal),
@@ -67,10 +45,7 @@ fn errors_survive_the_trip() {
 #[test]
 fn refusals_say_when_to_come_back() {
     let retry_after = Duration::from_secs(2);
-    let status = Status::from(ApiError::Overloaded {
-        reason: Reason::QueueFull,
-        retry_after,
-    });
+    let status = Status::from(ApiError::Overloaded { reason: Reason::QueueFull, retry_after });
     let details = status.get_error_details();
     assert_eq!(details.retry_info().unwrap().retry_delay, Some(retry_after));
     let info = details.error_info().unwrap();
@@ -89,13 +64,7 @@ fn every_violation_is_readable() {
 #[test]
 fn a_backend_s_words_stay_inside() {
     let secret = "no such file: /var/lib/weights";
-    for code in [
-        Code::Internal,
-        Code::Unknown,
-        Code::DataLoss,
-        Code::FailedPrecondition,
-        Code::Unavailable,
-    ] {
+    for code in [Code::Internal, Code::Unknown, Code::DataLoss, Code::FailedPrecondition, Code::Unavailable] {
         let error = ApiError::from_backend(&Status::new(code, secret));
         let status = Status::from(error);
         assert!(!format!("{status:?}").contains("/var"), "{status:?}");
@@ -117,13 +86,7 @@ fn foreign_details_are_not_mistaken_for_ours() {
     let mut details = tonic_types::ErrorDetails::new();
     details.set_error_info("QUEUE_FULL", "elsewhere.example", std::collections::HashMap::new());
     let status = Status::with_error_details(Code::Internal, "oops", details);
-    assert!(matches!(
-        ApiError::from_status(&status),
-        ApiError::Other {
-            code: Code::Internal,
-            ..
-        }
-    ));
+    assert!(matches!(ApiError::from_status(&status), ApiError::Other { code: Code::Internal, .. }));
     let garbage = Status::with_details(Code::InvalidArgument, "bad", bytes::Bytes::from_static(b"\xff\xff\xff"));
     assert_eq!(readable(&garbage), "bad");
 }
