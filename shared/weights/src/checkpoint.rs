@@ -79,13 +79,7 @@ impl Checkpoint {
                 brief(&surplus)
             ));
         }
-        Ok(Self {
-            located,
-            config,
-            source: Arc::new(source),
-            notices,
-            surplus,
-        })
+        Ok(Self { located, config, source: Arc::new(source), notices, surplus })
     }
 
     /// The sizes of the model.
@@ -128,10 +122,7 @@ impl Checkpoint {
     /// for it.
     pub fn parts(&self) -> Vec<Part> {
         let siglip = self.has(Part::SiglipProjector);
-        Part::ALL
-            .into_iter()
-            .filter(|part| siglip || !matches!(part, Part::Siglip | Part::SiglipProjector))
-            .collect()
+        Part::ALL.into_iter().filter(|part| siglip || !matches!(part, Part::Siglip | Part::SiglipProjector)).collect()
     }
 
     /// All tensors, as the headers describe them.
@@ -169,10 +160,7 @@ impl Checkpoint {
 
     /// Checks `specs` and gives their hash.
     pub(crate) fn check(&self, specs: &[TensorSpec]) -> Result<String, WeightsError> {
-        let fail = |faults| WeightsError::Tensors {
-            path: self.located.root.clone(),
-            faults,
-        };
+        let fail = |faults| WeightsError::Tensors { path: self.located.root.clone(), faults };
         let faults = check_headers(&self.source, specs);
         if faults.is_empty() {
             return check_values(&self.source, specs).map_err(fail);
@@ -194,21 +182,13 @@ impl Checkpoint {
 }
 
 fn has(source: &Source, part: Part) -> bool {
-    source
-        .entries()
-        .keys()
-        .any(|name| part.prefixes().iter().any(|prefix| name.starts_with(prefix)))
+    source.entries().keys().any(|name| part.prefixes().iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// Takes whole parts that the checkpoint lacks from the folders of the foreign models, saying so.
 fn complete(source: &mut Source, located: &Located, notices: &mut Vec<String>) -> Result<(), WeightsError> {
     let borrowed = [
-        (
-            Part::Siglip,
-            &located.siglip_folder,
-            "vision_model.",
-            "siglip2.vision_model.",
-        ),
+        (Part::Siglip, &located.siglip_folder, "vision_model.", "siglip2.vision_model."),
         (Part::Llm, &located.llm_folder, "model.", "llm.model."),
     ];
     for (part, folder, from, to) in borrowed {
@@ -219,10 +199,7 @@ fn complete(source: &mut Source, located: &Located, notices: &mut Vec<String>) -
             continue;
         }
         source.add_safetensors(&file, |name| Some(format!("{to}{}", name.strip_prefix(from)?)))?;
-        notices.push(format!(
-            "the checkpoint has no {part} tensors: they come from {}",
-            file.display()
-        ));
+        notices.push(format!("the checkpoint has no {part} tensors: they come from {}", file.display()));
     }
     if !has(source, Part::SiglipProjector) {
         notices.push(
@@ -239,22 +216,13 @@ fn surplus(config: &ModelConfig, source: &Source) -> Vec<String> {
         .chain(manifest::skipped(config))
         .map(|spec| spec.name)
         .collect();
-    source
-        .entries()
-        .keys()
-        .filter(|name| !known.contains(*name))
-        .cloned()
-        .collect()
+    source.entries().keys().filter(|name| !known.contains(*name)).cloned().collect()
 }
 
 /// The first names of a list that may be long.
 fn brief(names: &[String]) -> String {
     const SHOWN: usize = 8;
-    let mut text: Vec<String> = names
-        .iter()
-        .take(SHOWN)
-        .map(|name| crate::header::printable(name))
-        .collect();
+    let mut text: Vec<String> = names.iter().take(SHOWN).map(|name| crate::header::printable(name)).collect();
     if names.len() > SHOWN {
         text.push(format!("and {} more", names.len() - SHOWN));
     }

@@ -131,23 +131,42 @@ impl Collected {
                 StoredDtype::F32 => out.extend(values::<4, f16>(bytes, |v| f16::from_f32(f32::from_le_bytes(v)))),
                 StoredDtype::F16 => out.extend(values::<2, f16>(bytes, f16::from_le_bytes)),
                 StoredDtype::Bf16 => {
-                    out.extend(values::<2, f16>(bytes, |v| {
-                        f16::from_f32(bf16::from_le_bytes(v).to_f32())
-                    }));
+                    out.extend(values::<2, f16>(bytes, |v| f16::from_f32(bf16::from_le_bytes(v).to_f32())));
                 }
                 _ => out.extend(values::<8, f16>(bytes, |v| f16::from_f64(f64::from_le_bytes(v)))),
             },
             Self::Bf16(out) => match stored {
                 StoredDtype::F32 => out.extend(values::<4, bf16>(bytes, |v| bf16::from_f32(f32::from_le_bytes(v)))),
                 StoredDtype::F16 => {
-                    out.extend(values::<2, bf16>(bytes, |v| {
-                        bf16::from_f32(f16::from_le_bytes(v).to_f32())
-                    }));
+                    out.extend(values::<2, bf16>(bytes, |v| bf16::from_f32(f16::from_le_bytes(v).to_f32())));
                 }
                 StoredDtype::Bf16 => out.extend(values::<2, bf16>(bytes, bf16::from_le_bytes)),
                 _ => out.extend(values::<8, bf16>(bytes, |v| bf16::from_f64(f64::from_le_bytes(v)))),
             },
         }
+    }
+
+    /// The values in `bytes`, stored as `from`, as bytes of the dtype `to`.
+    ///
+    /// # Errors
+    /// When `to` is no dtype that weights can have.
+    pub(crate) fn converted(from: StoredDtype, bytes: &[u8], to: StoredDtype) -> std::io::Result<Vec<u8>> {
+        let dtype = match to {
+            StoredDtype::F32 => DType::F32,
+            StoredDtype::F16 => DType::F16,
+            StoredDtype::Bf16 => DType::BF16,
+            other => {
+                return Err(std::io::Error::other(format!("weights are not written as {}", other.name())));
+            }
+        };
+        let n_values = bytes.len() / from.n_bytes();
+        let mut values = Self::with_capacity(dtype, n_values).map_err(std::io::Error::other)?;
+        values.push(from, bytes);
+        Ok(match values {
+            Self::F32(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::F16(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::Bf16(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        })
     }
 
     /// Whether all values are finite: a wider stored value may have overflowed.

@@ -65,34 +65,22 @@ pub enum WeightsError {
 impl WeightsError {
     /// An error of the file system about `path`.
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { path: path.to_owned(), source }
     }
 
     /// A file that breaks its own format.
     pub(crate) fn malformed(path: &Path, why: impl Into<String>) -> Self {
-        Self::Malformed {
-            path: path.to_owned(),
-            why: why.into(),
-        }
+        Self::Malformed { path: path.to_owned(), why: why.into() }
     }
 
     /// A bad configuration.
     pub(crate) fn config(path: &Path, why: impl Into<String>) -> Self {
-        Self::Config {
-            path: path.to_owned(),
-            why: why.into(),
-        }
+        Self::Config { path: path.to_owned(), why: why.into() }
     }
 
     /// A refused pickle.
     pub(crate) fn pickle(path: &Path, why: impl Into<String>) -> Self {
-        Self::Pickle {
-            path: path.to_owned(),
-            why: why.into(),
-        }
+        Self::Pickle { path: path.to_owned(), why: why.into() }
     }
 }
 

@@ -32,18 +32,13 @@ pub(crate) fn read(path: &Path, file: &File, index: usize) -> Result<Vec<(String
     if length < 8 {
         return Err(WeightsError::malformed(path, "shorter than its header length"));
     }
-    file.read_exact_at(&mut size, 0)
-        .map_err(|e| WeightsError::io(path, e))?;
+    file.read_exact_at(&mut size, 0).map_err(|e| WeightsError::io(path, e))?;
     let size = u64::from_le_bytes(size);
     if size > MAX_HEADER || size > length - 8 {
-        return Err(WeightsError::malformed(
-            path,
-            format!("header of {size} bytes in a file of {length}"),
-        ));
+        return Err(WeightsError::malformed(path, format!("header of {size} bytes in a file of {length}")));
     }
     let mut header = vec![0u8; size as usize];
-    file.read_exact_at(&mut header, 8)
-        .map_err(|e| WeightsError::io(path, e))?;
+    file.read_exact_at(&mut header, 8).map_err(|e| WeightsError::io(path, e))?;
     let Header(raw) =
         serde_json::from_slice(&header).map_err(|e| WeightsError::malformed(path, format!("header: {e}")))?;
     let mut entries = Vec::with_capacity(raw.len());
@@ -80,38 +75,22 @@ fn entry(info: &RawInfo, file: usize, start: u64, length: u64) -> Result<Entry, 
     if span != n_bytes as u64 {
         return Err(format!("{span} bytes for shape {:?} of {}", info.shape, dtype.name()));
     }
-    Ok(Entry {
-        file,
-        offset: start + from,
-        dtype,
-        shape: info.shape.clone(),
-        strides: None,
-        crc32: None,
-    })
+    Ok(Entry { file, offset: start + from, dtype, shape: info.shape.clone(), strides: None, crc32: None })
 }
 
 /// Tensors must follow each other without gap or overlap, from the header's end to the file's.
 fn check_cover(entries: &[(String, Entry)], start: u64, length: u64) -> Result<(), String> {
-    let mut spans: Vec<(u64, u64, &str)> = entries
-        .iter()
-        .map(|(name, e)| (e.offset, e.offset + e.n_bytes() as u64, name.as_str()))
-        .collect();
+    let mut spans: Vec<(u64, u64, &str)> =
+        entries.iter().map(|(name, e)| (e.offset, e.offset + e.n_bytes() as u64, name.as_str())).collect();
     spans.sort_unstable();
     let mut at = start;
     for (from, to, name) in spans {
         if from != at {
-            return Err(format!(
-                "tensor `{}` overlaps another, or leaves a gap",
-                printable(name)
-            ));
+            return Err(format!("tensor `{}` overlaps another, or leaves a gap", printable(name)));
         }
         at = to;
     }
-    if at == length {
-        Ok(())
-    } else {
-        Err(format!("{} bytes behind the last tensor", length - at))
-    }
+    if at == length { Ok(()) } else { Err(format!("{} bytes behind the last tensor", length - at)) }
 }
 
 #[derive(Deserialize)]

@@ -38,19 +38,13 @@ pub(crate) struct Located {
 /// # Errors
 /// When there are none.
 pub(crate) fn locate(root: &Path, layout: Option<Layout>) -> Result<Located, WeightsError> {
-    let unknown = |why: &str| WeightsError::NotACheckpoint {
-        path: root.to_owned(),
-        why: why.into(),
-    };
+    let unknown = |why: &str| WeightsError::NotACheckpoint { path: root.to_owned(), why: why.into() };
     if !root.is_dir() {
         return Err(unknown("it is not a folder"));
     }
     let places = [root.to_owned(), root.join("checkpoint")];
     let safetensors = safetensors_files(root);
-    let pickle = places
-        .iter()
-        .map(|place| place.join("pytorch_model.bin"))
-        .find(|path| path.is_file());
+    let pickle = places.iter().map(|place| place.join("pytorch_model.bin")).find(|path| path.is_file());
     let (layout, tensors) = match (layout, safetensors.is_empty(), pickle) {
         (None | Some(Layout::Safetensors), false, _) => (Layout::Safetensors, safetensors),
         (None | Some(Layout::Pickle), _, Some(file)) => (Layout::Pickle, vec![file]),
@@ -61,16 +55,11 @@ pub(crate) fn locate(root: &Path, layout: Option<Layout>) -> Result<Located, Wei
             return Err(unknown("it has no pytorch_model.bin, nor has its folder checkpoint/"));
         }
         (None, ..) => {
-            return Err(unknown(
-                "it has neither model.safetensors, model-*.safetensors nor pytorch_model.bin",
-            ));
+            return Err(unknown("it has neither model.safetensors, model-*.safetensors nor pytorch_model.bin"));
         }
     };
     let vae_pickle = match layout {
-        Layout::Pickle => places
-            .iter()
-            .map(|place| place.join("kl16.ckpt"))
-            .find(|path| path.is_file()),
+        Layout::Pickle => places.iter().map(|place| place.join("kl16.ckpt")).find(|path| path.is_file()),
         Layout::Safetensors => None,
     };
     Ok(Located {
@@ -108,20 +97,14 @@ fn safetensors_files(root: &Path) -> Vec<PathBuf> {
 fn model_folder(places: &[PathBuf], start: &str) -> Option<PathBuf> {
     places.iter().flat_map(|place| entries(place)).find(|path| {
         path.join("config.json").is_file()
-            && path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| name.starts_with(start))
+            && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start))
     })
 }
 
 /// What is in a folder, in order of name; an unreadable folder is an empty one.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     paths
 }

@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod pickle;
 
 mod checkpoint;
+mod convert;
 mod dtype;
 mod error;
 mod header;
@@ -19,10 +20,13 @@ mod loaded;
 mod part;
 mod sizes;
 mod source;
+mod writer;
 
 pub use checkpoint::{Checkpoint, OpenOptions, StoredTensor};
+pub use convert::{Converted, convert};
 pub use dtype::StoredDtype;
 pub use error::{Misshapen, TensorFaults, WeightsError};
 pub use layout::Layout;
 pub use loaded::LoadedTensors;
 pub use part::Part;
+pub use writer::Progress;

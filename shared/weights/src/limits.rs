@@ -30,11 +30,7 @@ impl ModelConfig {
         if check.violations.is_empty() && self.vae.stride() != self.mar.vae_stride {
             check.that("mar.vae_stride", false, "is not the stride of vae.ch_mult");
         }
-        if check.violations.is_empty() {
-            Ok(())
-        } else {
-            Err(check.violations.join("; "))
-        }
+        if check.violations.is_empty() { Ok(()) } else { Err(check.violations.join("; ")) }
     }
 }
 
@@ -58,8 +54,7 @@ impl Check {
 
     fn divides(&mut self, key: &str, divisor: usize, value: usize) {
         if divisor == 0 || !value.is_multiple_of(divisor) {
-            self.violations
-                .push(format!("{key}: {value} is no multiple of {divisor}"));
+            self.violations.push(format!("{key}: {value} is no multiple of {divisor}"));
         }
     }
 
@@ -77,11 +72,7 @@ fn check_vae(check: &mut Check, config: &VaeConfig) {
     }
     check.within("vae.num_res_blocks", config.num_res_blocks, 16);
     check.within("vae.z_channels", config.z_channels, 256);
-    check.that(
-        "vae.embed_dim",
-        config.embed_dim == config.z_channels,
-        "is not vae.z_channels",
-    );
+    check.that("vae.embed_dim", config.embed_dim == config.z_channels, "is not vae.z_channels");
     check.positive("vae.scale", config.scale);
 }
 
@@ -106,16 +97,8 @@ fn check_llm(check: &mut Check, config: &LlmConfig) {
     check.within("llm.hidden_size", config.hidden_size, MAX_WIDTH);
     check.within("llm.intermediate_size", config.intermediate_size, MAX_WIDTH);
     check.within("llm.num_hidden_layers", config.num_hidden_layers, MAX_DEPTH);
-    check.divides(
-        "llm.num_attention_heads",
-        config.num_attention_heads,
-        config.hidden_size,
-    );
-    check.divides(
-        "llm.num_key_value_heads",
-        config.num_key_value_heads,
-        config.num_attention_heads,
-    );
+    check.divides("llm.num_attention_heads", config.num_attention_heads, config.hidden_size);
+    check.divides("llm.num_key_value_heads", config.num_key_value_heads, config.num_attention_heads);
     if config.num_attention_heads > 0 {
         check.divides("llm.num_attention_heads (rotary pairs)", 2, config.head_dim());
     }
@@ -127,11 +110,7 @@ fn check_siglip(check: &mut Check, config: &SiglipConfig) {
     check.within("siglip.hidden_size", config.hidden_size, MAX_WIDTH);
     check.within("siglip.intermediate_size", config.intermediate_size, MAX_WIDTH);
     check.within("siglip.num_hidden_layers", config.num_hidden_layers, MAX_DEPTH);
-    check.divides(
-        "siglip.num_attention_heads",
-        config.num_attention_heads,
-        config.hidden_size,
-    );
+    check.divides("siglip.num_attention_heads", config.num_attention_heads, config.hidden_size);
     check.that("siglip.num_channels", config.num_channels == 3, "is not 3");
     check.within("siglip.image_size", config.image_size, MAX_SIDE);
     check.divides("siglip.patch_size", config.patch_size, config.image_size);

@@ -37,10 +37,7 @@ impl LoadedTensors {
     /// Serves the tensors by their canonical names from the root of the checkpoint's tree. Each `get` reads its tensor
     /// anew; nothing is kept here.
     pub fn var_builder(&self) -> VarBuilder<'static> {
-        let backend = Lazy {
-            source: self.source.clone(),
-            names: self.names.clone(),
-        };
+        let backend = Lazy { source: self.source.clone(), names: self.names.clone() };
         VarBuilder::new_with_args(Box::new(backend) as Box<dyn SimpleBackend>, self.dtype, &self.device)
     }
 
@@ -125,9 +122,7 @@ pub(crate) fn check_headers(source: &Source, specs: &[TensorSpec]) -> TensorFaul
 /// in order of name.
 pub(crate) fn check_values(source: &Source, specs: &[TensorSpec]) -> std::result::Result<String, TensorFaults> {
     let next = AtomicUsize::new(0);
-    let n_threads = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(MAX_THREADS);
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let work = || {
         let mut mine = Vec::new();
         while let Some(spec) = specs.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -137,10 +132,7 @@ pub(crate) fn check_values(source: &Source, specs: &[TensorSpec]) -> std::result
     };
     let mut verdicts: Vec<(&str, Verdict)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
     verdicts.sort_unstable_by_key(|(name, _)| *name);
     let mut faults = TensorFaults::default();
@@ -160,11 +152,7 @@ pub(crate) fn check_values(source: &Source, specs: &[TensorSpec]) -> std::result
             }
         }
     }
-    if faults.is_empty() {
-        Ok(hex(&whole.finalize()))
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(hex(&whole.finalize())) } else { Err(faults) }
 }
 
 fn check_tensor(source: &Source, name: &str) -> Verdict {
@@ -187,11 +175,7 @@ fn check_tensor(source: &Source, name: &str) -> Verdict {
     if crc.map(crc32fast::Hasher::finalize) != entry.crc32 {
         return Verdict::Unreadable("checksum differs".into());
     }
-    if finite {
-        Verdict::Good(hash.finalize().into())
-    } else {
-        Verdict::NonFinite
-    }
+    if finite { Verdict::Good(hash.finalize().into()) } else { Verdict::NonFinite }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -47,10 +47,7 @@ impl TensorSpec {
 pub fn tensors(config: &ModelConfig, parts: &[Part]) -> Vec<TensorSpec> {
     let mut out = Vec::new();
     for part in Part::ALL.into_iter().filter(|part| parts.contains(part)) {
-        let mut list = List {
-            part,
-            specs: Vec::new(),
-        };
+        let mut list = List { part, specs: Vec::new() };
         match part {
             Part::Vae => vae::list(&mut list, &config.vae),
             Part::Mar => mar::list(&mut list, &config.mar, config.vae.z_channels),
@@ -74,19 +71,12 @@ pub fn tensors(config: &ModelConfig, parts: &[Part]) -> Vec<TensorSpec> {
 /// Tensors that belong to the published model and that nothing of ours uses: the vision tower's pooling head, and the
 /// language model's output matrix where it is the embedding table again.
 pub fn skipped(config: &ModelConfig) -> Vec<TensorSpec> {
-    let mut head = List {
-        part: Part::Siglip,
-        specs: Vec::new(),
-    };
+    let mut head = List { part: Part::Siglip, specs: Vec::new() };
     vision::list_pooling_head(&mut head, &config.siglip);
     let mut list = head.specs;
     if config.llm.tie_word_embeddings {
         let shape = vec![config.llm.vocab_size, config.llm.hidden_size];
-        list.push(TensorSpec {
-            name: "llm.lm_head.weight".into(),
-            shape,
-            part: Part::Llm,
-        });
+        list.push(TensorSpec { name: "llm.lm_head.weight".into(), shape, part: Part::Llm });
     }
     list
 }
@@ -108,11 +98,7 @@ struct List {
 
 impl List {
     fn tensor(&mut self, name: impl Into<String>, shape: &[usize]) {
-        self.specs.push(TensorSpec {
-            name: name.into(),
-            shape: shape.to_vec(),
-            part: self.part,
-        });
+        self.specs.push(TensorSpec { name: name.into(), shape: shape.to_vec(), part: self.part });
     }
 
     /// `weight` `[n_out, n_in]` and `bias` `[n_out]`.

@@ -21,14 +21,7 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order they are listed and stored.
-    pub const ALL: [Part; 6] = [
-        Part::Vae,
-        Part::Mar,
-        Part::Projectors,
-        Part::Llm,
-        Part::Siglip,
-        Part::SiglipProjector,
-    ];
+    pub const ALL: [Part; 6] = [Part::Vae, Part::Mar, Part::Projectors, Part::Llm, Part::Siglip, Part::SiglipProjector];
 
     /// A short name, as in listings and in file names of a converted checkpoint.
     pub fn label(self) -> &'static str {
@@ -56,9 +49,7 @@ impl Part {
 
     /// The part that a tensor's name belongs to.
     pub fn of(name: &str) -> Option<Part> {
-        Part::ALL
-            .into_iter()
-            .find(|part| part.prefixes().iter().any(|prefix| name.starts_with(prefix)))
+        Part::ALL.into_iter().find(|part| part.prefixes().iter().any(|prefix| name.starts_with(prefix)))
     }
 }
 

@@ -34,10 +34,7 @@ pub(crate) fn resolve(located: &Located, source: &Source) -> Result<ModelConfig,
 fn read_json(path: &Path) -> Result<serde_json::Value, WeightsError> {
     let length = std::fs::metadata(path).map_err(|e| WeightsError::io(path, e))?.len();
     if length > MAX_CONFIG {
-        return Err(WeightsError::config(
-            path,
-            format!("{length} bytes are too long for a configuration"),
-        ));
+        return Err(WeightsError::config(path, format!("{length} bytes are too long for a configuration")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| WeightsError::io(path, e))?;
     serde_json::from_str(&text).map_err(|e| WeightsError::config(path, e.to_string()))
@@ -48,22 +45,12 @@ fn parse<T: DeserializeOwned>(path: &Path, value: serde_json::Value) -> Result<T
 }
 
 fn released(located: &Located, source: &Source) -> Result<ModelConfig, WeightsError> {
-    let missing = |what: &str| WeightsError::NotACheckpoint {
-        path: located.root.clone(),
-        why: what.into(),
-    };
-    let llm_folder = located
-        .llm_folder
-        .as_ref()
-        .ok_or_else(|| missing("it has no folder Qwen2*/ with a config.json"))?;
-    let siglip_folder = located
-        .siglip_folder
-        .as_ref()
-        .ok_or_else(|| missing("it has no folder siglip2*/ with a config.json"))?;
-    let llm: LlmConfig = parse(
-        &llm_folder.join("config.json"),
-        read_json(&llm_folder.join("config.json"))?,
-    )?;
+    let missing = |what: &str| WeightsError::NotACheckpoint { path: located.root.clone(), why: what.into() };
+    let llm_folder =
+        located.llm_folder.as_ref().ok_or_else(|| missing("it has no folder Qwen2*/ with a config.json"))?;
+    let siglip_folder =
+        located.siglip_folder.as_ref().ok_or_else(|| missing("it has no folder siglip2*/ with a config.json"))?;
+    let llm: LlmConfig = parse(&llm_folder.join("config.json"), read_json(&llm_folder.join("config.json"))?)?;
     let path = siglip_folder.join("config.json");
     let mut value = read_json(&path)?;
     // The folder of a whole SigLIP2 describes its text tower too and nests the vision tower's sizes.
@@ -71,17 +58,9 @@ fn released(located: &Located, source: &Source) -> Result<ModelConfig, WeightsEr
     let siglip: SiglipConfig = parse(&path, vision.unwrap_or(value))?;
     let shapes = Shapes(source);
     let preset = ModelConfig::unipic_1_5b();
-    let mar = shapes
-        .mar(&preset.mar)
-        .ok_or_else(|| missing("its mar. tensors do not tell MAR's sizes"))?;
+    let mar = shapes.mar(&preset.mar).ok_or_else(|| missing("its mar. tensors do not tell MAR's sizes"))?;
     let vae = shapes.vae(&preset.vae).unwrap_or_else(|| preset.vae.clone());
-    let mut config = ModelConfig {
-        name: preset.name.clone(),
-        vae,
-        mar,
-        llm,
-        siglip,
-    };
+    let mut config = ModelConfig { name: preset.name.clone(), vae, mar, llm, siglip };
     if config != preset {
         config.name = "unipic".into();
     }
@@ -98,9 +77,7 @@ impl Shapes<'_> {
 
     /// How many of `{start}0{end}`, `{start}1{end}`, … there are.
     fn count(&self, start: &str, end: &str) -> usize {
-        (0..)
-            .take_while(|i| self.0.entries().contains_key(&format!("{start}{i}{end}")))
-            .count()
+        (0..).take_while(|i| self.0.entries().contains_key(&format!("{start}{i}{end}"))).count()
     }
 
     fn mar(&self, preset: &MarConfig) -> Option<MarConfig> {
@@ -123,10 +100,7 @@ impl Shapes<'_> {
 
     fn vae(&self, preset: &VaeConfig) -> Option<VaeConfig> {
         let ch = self.dim("vae.encoder.conv_in.weight", 0)?;
-        let level = |i: usize| {
-            self.dim(&format!("vae.encoder.down.{i}.block.0.conv1.weight"), 0)?
-                .checked_div(ch)
-        };
+        let level = |i: usize| self.dim(&format!("vae.encoder.down.{i}.block.0.conv1.weight"), 0)?.checked_div(ch);
         let z_channels = self.dim("vae.post_quant_conv.weight", 0)?;
         Some(VaeConfig {
             ch,

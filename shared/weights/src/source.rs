@@ -77,10 +77,7 @@ impl Source {
         for (name, entry) in entries {
             let Some(name) = rename(name) else { continue };
             if self.entries.contains_key(&name) {
-                return Err(WeightsError::malformed(
-                    path,
-                    format!("`{}` is in another file too", printable(&name)),
-                ));
+                return Err(WeightsError::malformed(path, format!("`{}` is in another file too", printable(&name))));
             }
             self.entries.insert(name, entry);
         }
@@ -101,10 +98,7 @@ impl Source {
     /// # Errors
     /// When the file cannot be read there, as where it was truncated after opening.
     pub(crate) fn pieces(&self, entry: &Entry, mut each: impl FnMut(&[u8])) -> std::io::Result<()> {
-        let (_, file) = self
-            .files
-            .get(entry.file)
-            .ok_or_else(|| std::io::Error::other("no such file"))?;
+        let (_, file) = self.files.get(entry.file).ok_or_else(|| std::io::Error::other("no such file"))?;
         if let Some(strides) = &entry.strides {
             gather(file, entry, strides)?.chunks(PIECE).for_each(each);
             return Ok(());
@@ -147,12 +141,7 @@ fn gather(file: &File, entry: &Entry, strides: &[usize]) -> std::io::Result<Vec<
         return Ok(Vec::new());
     }
     let size = entry.dtype.n_bytes();
-    let last: usize = entry
-        .shape
-        .iter()
-        .zip(strides)
-        .map(|(n, stride)| (n - 1) * stride)
-        .sum();
+    let last: usize = entry.shape.iter().zip(strides).map(|(n, stride)| (n - 1) * stride).sum();
     let mut bytes = vec![0u8; (last + 1) * size];
     file.read_exact_at(&mut bytes, entry.offset)?;
     let mut out = Vec::with_capacity(n_values * size);

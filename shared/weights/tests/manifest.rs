@@ -7,10 +7,7 @@ use unipic_weights::config::ModelConfig;
 use unipic_weights::{Checkpoint, Part, manifest};
 
 fn fixture() -> &'static Path {
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/parity/fixtures/tiny-a"
-    ))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/fixtures/tiny-a"))
 }
 
 #[test]
@@ -33,29 +30,10 @@ fn has_the_published_parameter_counts() {
     let config = ModelConfig::unipic_1_5b();
     let counts = manifest::parameter_counts(&config);
     let millions = |n: usize| n as f64 / 1e6;
-    let head: usize = manifest::skipped(&config)
-        .iter()
-        .filter(|spec| spec.part == Part::Siglip)
-        .map(|spec| spec.n_values())
-        .sum();
-    assert!(
-        (millions(counts[&Part::Mar]) - 945.0).abs() < 1.0,
-        "{}",
-        counts[&Part::Mar]
-    );
-    assert!(
-        (millions(counts[&Part::Vae]) - 66.5).abs() < 0.1,
-        "{}",
-        counts[&Part::Vae]
-    );
-    assert!(
-        (millions(counts[&Part::Llm]) - 1543.7).abs() < 0.1,
-        "{}",
-        counts[&Part::Llm]
-    );
-    assert!(
-        (millions(counts[&Part::Siglip] + head) - 428.5).abs() < 2.0,
-        "{}",
-        counts[&Part::Siglip] + head
-    );
+    let head: usize =
+        manifest::skipped(&config).iter().filter(|spec| spec.part == Part::Siglip).map(|spec| spec.n_values()).sum();
+    assert!((millions(counts[&Part::Mar]) - 945.0).abs() < 1.0, "{}", counts[&Part::Mar]);
+    assert!((millions(counts[&Part::Vae]) - 66.5).abs() < 0.1, "{}", counts[&Part::Vae]);
+    assert!((millions(counts[&Part::Llm]) - 1543.7).abs() < 0.1, "{}", counts[&Part::Llm]);
+    assert!((millions(counts[&Part::Siglip] + head) - 428.5).abs() < 2.0, "{}", counts[&Part::Siglip] + head);
 }

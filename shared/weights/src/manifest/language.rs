@@ -15,15 +15,9 @@ pub(super) fn list(list: &mut List, config: &LlmConfig) {
         list.linear(&format!("{name}.self_attn.v_proj"), width, kv);
         list.tensor(format!("{name}.self_attn.o_proj.weight"), &[width, width]);
         list.tensor(format!("{name}.post_attention_layernorm.weight"), &[width]);
-        list.tensor(
-            format!("{name}.mlp.gate_proj.weight"),
-            &[config.intermediate_size, width],
-        );
+        list.tensor(format!("{name}.mlp.gate_proj.weight"), &[config.intermediate_size, width]);
         list.tensor(format!("{name}.mlp.up_proj.weight"), &[config.intermediate_size, width]);
-        list.tensor(
-            format!("{name}.mlp.down_proj.weight"),
-            &[width, config.intermediate_size],
-        );
+        list.tensor(format!("{name}.mlp.down_proj.weight"), &[width, config.intermediate_size]);
     }
     list.tensor("llm.model.norm.weight", &[width]);
     if !config.tie_word_embeddings {

@@ -13,26 +13,15 @@ pub(super) fn list(list: &mut List, config: &MarConfig, channels: usize) {
     let token = channels * config.patch_size.pow(2);
     list.tensor("mar.fake_latent", &[1, width]);
     list.tensor("mar.mask_token", &[1, 1, width]);
-    list.tensor(
-        "mar.encoder_pos_embed_learned",
-        &[1, config.buffer_size + places, width],
-    );
-    list.tensor(
-        "mar.decoder_pos_embed_learned",
-        &[1, config.buffer_size + places, width],
-    );
+    list.tensor("mar.encoder_pos_embed_learned", &[1, config.buffer_size + places, width]);
+    list.tensor("mar.decoder_pos_embed_learned", &[1, config.buffer_size + places, width]);
     list.tensor("mar.diffusion_pos_embed_learned", &[1, places, width]);
     list.linear("mar.z_proj", token, width);
     list.norm("mar.z_proj_ln", width);
     list.linear("mar.decoder_embed", width, width);
     for side in ["encoder", "decoder"] {
         for block in 0..config.depth {
-            transformer_block(
-                list,
-                &format!("mar.{side}_blocks.{block}"),
-                width,
-                width * config.mlp_ratio,
-            );
+            transformer_block(list, &format!("mar.{side}_blocks.{block}"), width, width * config.mlp_ratio);
         }
         list.norm(&format!("mar.{side}_norm"), width);
     }

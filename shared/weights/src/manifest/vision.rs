@@ -7,16 +7,8 @@ const ROOT: &str = "siglip2.vision_model";
 
 pub(super) fn list(list: &mut List, config: &SiglipConfig) {
     let width = config.hidden_size;
-    list.conv(
-        &format!("{ROOT}.embeddings.patch_embedding"),
-        config.num_channels,
-        width,
-        config.patch_size,
-    );
-    list.tensor(
-        format!("{ROOT}.embeddings.position_embedding.weight"),
-        &[config.n_tokens(), width],
-    );
+    list.conv(&format!("{ROOT}.embeddings.patch_embedding"), config.num_channels, width, config.patch_size);
+    list.tensor(format!("{ROOT}.embeddings.position_embedding.weight"), &[config.n_tokens(), width]);
     for layer in 0..config.num_hidden_layers {
         let name = format!("{ROOT}.encoder.layers.{layer}");
         list.norm(&format!("{name}.layer_norm1"), width);
