@@ -55,15 +55,15 @@ pub(crate) struct Local {
     /// everything runs, and draws noise.
     #[arg(long, env = "UNIPIC_MODEL")]
     pub(crate) model: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    pub(crate) device: Device,
+    /// Where to compute [default: cpu].
+    #[arg(long, value_enum)]
+    pub(crate) device: Option<Device>,
     /// Element type of weights and activations [default: f32 on cpu, bf16 on cuda].
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
-    /// How the weights of linear layers are held.
-    #[arg(long, value_enum, default_value_t = LinearWeights::Dense)]
-    pub(crate) linear: LinearWeights,
+    /// How the weights of linear layers are held [default: dense].
+    #[arg(long, value_enum)]
+    pub(crate) linear: Option<LinearWeights>,
 }
 
 /// Where to compute.
@@ -210,9 +210,9 @@ pub(crate) enum Encoder {
 /// Serve all four parts from this process.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// Where to listen: host:port or unix:/path. On anything but loopback, put a proxy with TLS and authentication before it.
-    #[arg(long, default_value = "127.0.0.1:50051")]
-    pub(crate) listen: String,
+    /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, put a proxy with TLS and authentication before it.
+    #[arg(long)]
+    pub(crate) listen: Option<String>,
     /// How to load the model.
     #[command(flatten)]
     pub(crate) local: Local,

@@ -18,7 +18,7 @@ use crate::progress::Progress;
 /// When the image cannot be read, or the request is refused or fails.
 pub(crate) async fn describe(args: &Describe, progress: &Progress) -> anyhow::Result<()> {
     let image = input::read(&args.image)?;
-    let mut connection = Connection::open(&args.target, progress).await?;
+    let connection = Connection::open(&args.target, progress).await?;
     let mut events = connection.understand(request(args, image)).await?;
     progress.stage("looking at the image");
     let mut done = None;

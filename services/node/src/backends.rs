@@ -1,0 +1,123 @@
+//! The gateway's backends by value: no message, no frame, no copy of a tensor.
+
+use candle_core::Tensor;
+use futures::StreamExt;
+use unipic_api::frames::RawTensor;
+use unipic_api::{ApiError, Reason, pb};
+use unipic_decoder::Decoder;
+use unipic_engine::JobContext;
+use unipic_gateway::{
+    AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
+};
+use unipic_imaging::Rgb8;
+use unipic_models::Handover;
+use unipic_models::prompt::{Prompt, Segment};
+use unipic_serving::CallContext;
+use unipic_synthesis::{RgbImage, Synthesis, SynthesisSpec};
+use unipic_understanding::Understanding;
+
+use crate::language::LocalDecoder;
+
+/// The three services with weights, in this process.
+#[derive(Clone)]
+pub struct NodeBackends {
+    pub(crate) understanding: Understanding,
+    pub(crate) synthesis: Synthesis<LocalDecoder>,
+    pub(crate) decoder: Decoder,
+}
+
+/// A job of the current span that ends with its call.
+fn job(call: &CallContext) -> JobContext {
+    JobContext { deadline: Some(call.deadline), cancel: call.cancel.clone(), ..JobContext::current() }
+}
+
+fn pixels(image: Rgb8) -> RgbImage {
+    let Rgb8 { width, height, data } = image;
+    RgbImage { width: width as usize, height: height as usize, rgb: data.into() }
+}
+
+impl Backends for NodeBackends {
+    type Embeddings = Tensor;
+
+    async fn facts(&self) -> Result<Facts, Vec<Missing>> {
+        Ok(Facts {
+            understanding: self.understanding.info().message(),
+            synthesis: self.synthesis.info_message(),
+            decoder: self.decoder.info().message(),
+        })
+    }
+
+    async fn synthesize(
+        &self,
+        parameters: pb::SynthesisParameters,
+        source: Option<Rgb8>,
+        call: &CallContext,
+    ) -> Result<ReplyStream<SynthesisEvent>, ApiError> {
+        let spec = SynthesisSpec::from_message(parameters, source.map(pixels))?;
+        let events = self.synthesis.synthesize(spec, job(call))?;
+        Ok(events.map(|event| event.and_then(translated)).boxed())
+    }
+
+    async fn encode_siglip(&self, image: Rgb8, call: &CallContext) -> Result<Tensor, ApiError> {
+        let done = self.understanding.encode(image.data.into(), Handover::Device, &job(call)).await?;
+        Ok(done.reply)
+    }
+
+    async fn encode_mar(&self, image: Rgb8, call: &CallContext) -> Result<Tensor, ApiError> {
+        self.synthesis.encode_mar(pixels(image), Handover::Device, &job(call)).await
+    }
+
+    async fn answer(
+        &self,
+        spec: AnswerSpec<Tensor>,
+        call: &CallContext,
+    ) -> Result<ReplyStream<AnswerEvent>, ApiError> {
+        let segment = |piece| match piece {
+            PromptPiece::Template(text) => Segment::Template(text),
+            PromptPiece::User(text) => Segment::User(text),
+            PromptPiece::Embeddings(tensor) => Segment::Embeddings(tensor),
+        };
+        let request = unipic_decoder::AnswerSpec {
+            prompt: Prompt { segments: spec.prompt.into_iter().map(segment).collect() },
+            max_tokens: spec.max_tokens as usize,
+            temperature: spec.temperature,
+            top_p: spec.top_p,
+            seed: spec.seed,
+            stop: spec.stop,
+        };
+        let events = self.decoder.answer(request, job(call)).await?;
+        let translated = |event| match event {
+            unipic_decoder::AnswerEvent::Text(text) => AnswerEvent::Text(text),
+            unipic_decoder::AnswerEvent::Done(done) => AnswerEvent::Done(done.message()),
+        };
+        Ok(events.map(move |event| event.map(translated)).boxed())
+    }
+
+    async fn frames(&self, embeddings: Tensor) -> Result<Vec<pb::TensorFrame>, ApiError> {
+        let host = Handover::Host.apply(&embeddings).map_err(|error| fault(&error))?;
+        let raw: RawTensor = unipic_wire::encode(&host).map_err(|error| fault(&error))?;
+        Ok(raw.into_frames().collect())
+    }
+}
+
+fn translated(event: unipic_synthesis::SynthesisEvent) -> Result<SynthesisEvent, ApiError> {
+    use unipic_synthesis::SynthesisEvent as Event;
+    Ok(match event {
+        Event::Progress(progress) => SynthesisEvent::Progress(progress.message()),
+        Event::Preview(picture) => SynthesisEvent::Image(image(picture, true)?),
+        Event::Image(picture) => SynthesisEvent::Image(image(picture, false)?),
+        Event::Done(timings) => SynthesisEvent::Done(timings.message()),
+    })
+}
+
+fn image(picture: unipic_synthesis::Picture, preview: bool) -> Result<SynthesisImage, ApiError> {
+    let RgbImage { width, height, rgb } = picture.pixels;
+    let pixels = Rgb8 { width: width as u32, height: height as u32, data: rgb.into() };
+    Ok(SynthesisImage { image: picture.image, preview, pixels })
+}
+
+/// A tensor operation that cannot fail on what was checked, and did.
+fn fault(error: &dyn std::fmt::Display) -> ApiError {
+    tracing::error!(%error, "cannot hand a tensor over");
+    ApiError::Fault(Reason::DeviceFault)
+}

@@ -1,0 +1,108 @@
+//! Loading, warming up and serving.
+
+use unipic_api::ApiError;
+use unipic_decoder::Decoder;
+use unipic_engine::{Engine, EngineConfig};
+use unipic_gateway::Gateway;
+use unipic_models::load::LoadError;
+use unipic_serving::{Drained, Listener};
+use unipic_synthesis::{Bounds, Limits, Synthesis};
+use unipic_understanding::Understanding;
+use unipic_weights::WeightsError;
+
+use crate::backends::NodeBackends;
+use crate::config::Config;
+use crate::language::LocalDecoder;
+
+/// All four services, loaded.
+pub struct Node {
+    config: Config,
+    gateway: Gateway<NodeBackends>,
+}
+
+/// Why a node cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The device or a format cannot be had.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The checkpoint cannot be opened.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// VAE, MAR or the diffusion head cannot be loaded.
+    #[error("synthesis: {0}")]
+    Synthesis(#[from] unipic_synthesis::LoadPartsError),
+    /// The understanding encoder cannot be loaded.
+    #[error("understanding: {0}")]
+    Understanding(#[from] unipic_understanding::LoadPartsError),
+    /// The language model cannot be loaded.
+    #[error("decoder: {0}")]
+    Decoder(#[from] unipic_decoder::LoadPartsError),
+    /// The system refuses a thread or the address.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// The loading thread panicked.
+    #[error("loading failed: {0}")]
+    Panic(#[from] tokio::task::JoinError),
+    /// The model does not compute.
+    #[error("the model does not run: {0}")]
+    WarmUp(#[from] ApiError),
+}
+
+impl Node {
+    /// Loads the checkpoint onto the device and runs every part once. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When anything of it fails; tensors at fault are all named.
+    pub async fn load(config: Config) -> Result<Self, NodeError> {
+        let loading = config.clone();
+        let backends = tokio::task::spawn_blocking(move || load(&loading)).await??;
+        backends.decoder.warm_up().await?;
+        backends.understanding.warm_up().await?;
+        backends.synthesis.warm_up().await?;
+        let gateway = Gateway::new(backends, config.gateway());
+        Ok(Self { config, gateway })
+    }
+
+    /// Serves until `shutdown` resolves and the calls under way have ended.
+    pub async fn serve(self, listener: Listener, shutdown: impl Future<Output = ()>) -> Drained {
+        let server = self.config.server();
+        self.gateway.serve(listener, &server, shutdown).await
+    }
+
+    /// Loads, listens and serves. The port is opened when everything is loaded.
+    ///
+    /// # Errors
+    /// As [`Node::load`], and when the address cannot be listened on.
+    pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Drained, NodeError> {
+        let address = config.listen.clone();
+        let node = Self::load(config).await?;
+        let listener = address.bind().await?;
+        tracing::info!(listen = %address, "listening");
+        Ok(node.serve(listener, shutdown).await)
+    }
+}
+
+/// Every part of the checkpoint on one engine.
+fn load(config: &Config) -> Result<NodeBackends, NodeError> {
+    let load = config.load();
+    let options = load.resolve()?;
+    let checkpoint = load.open()?;
+    for notice in checkpoint.notices() {
+        tracing::warn!("{notice}");
+    }
+    // A request has at most one job at the device, and an answer and a synthesis may share a request's place.
+    let running = config.admission.max_running;
+    let engine = Engine::spawn(EngineConfig {
+        name: "device".into(),
+        queue_capacity: 2 * running,
+        max_batch_tokens: config.max_batch_tokens,
+    })?;
+    let decoder = Decoder::new(&engine, unipic_decoder::Parts::load(&checkpoint, &options)?);
+    let understanding = Understanding::new(&engine, unipic_understanding::Parts::load(&checkpoint, &options)?);
+    let parts = unipic_synthesis::Parts::load(&checkpoint, &options)?;
+    let bounds = Bounds { max_places: config.max_places, max_images: config.limits.max_n as usize };
+    let limits = Limits { bounds, max_concurrent: running };
+    let synthesis = Synthesis::new(&engine, parts, LocalDecoder(decoder.clone()), limits);
+    Ok(NodeBackends { understanding, synthesis, decoder })
+}
