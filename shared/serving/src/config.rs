@@ -115,8 +115,13 @@ fn describe(error: figment::Error) -> String {
     }
     text.push_str(&error.kind.to_string());
     if let Some(metadata) = &error.metadata {
-        let source = metadata.source.as_ref().map(|source| format!(" {source}")).unwrap_or_default();
-        text.push_str(&format!(" (from {}{source})", metadata.name));
+        let source = match &metadata.source {
+            // Flags come as values of our own types, whose names and places in the code say nothing to an operator.
+            Some(figment::Source::Code(_)) => "the command line".to_owned(),
+            Some(source) => format!("{} {source}", metadata.name),
+            None => metadata.name.to_string(),
+        };
+        text.push_str(&format!(" (from {source})"));
     }
     text
 }
