@@ -25,13 +25,17 @@ fn a_wrong_configuration_is_refused_with_its_key() -> anyhow::Result<()> {
     let model = format!("model = {:?}\n", model());
     let weights = ["unipic-decoder", "unipic-synthesis", "unipic-understanding", "unipic-node"];
     for name in weights {
+        let model = match name {
+            "unipic-synthesis" => format!("decoder = [\"http://127.0.0.1:1\"]\n{model}"),
+            _ => model.clone(),
+        };
         for (config, key) in [
             (format!("{model}devise = \"cpu\"\n"), "devise"),
             (format!("{model}device = \"tpu\"\n"), "device"),
             (format!("{model}dtype = \"f8\"\n"), "dtype"),
             (format!("{model}linear = \"q2\"\n"), "linear"),
             (format!("{model}[telemetry]\notlp_endpoint = \"nowhere\"\n"), "otlp_endpoint"),
-            ("model = \"/no/such/folder\"\n".into(), "/no/such/folder"),
+            (model.replace("tiny-a", "no-such-folder"), "no-such-folder"),
         ] {
             let said = refused(name, dir.path(), &config)?;
             assert!(said.contains(key), "{name} does not name {key}: {said}");
