@@ -42,12 +42,7 @@ pub struct LoadConfig {
 
 impl Default for LoadConfig {
     fn default() -> Self {
-        Self {
-            model: PathBuf::new(),
-            device: "cpu".into(),
-            dtype: "auto".into(),
-            linear: "dense".into(),
-        }
+        Self { model: PathBuf::new(), device: "cpu".into(), dtype: "auto".into(), linear: "dense".into() }
     }
 }
 
@@ -55,18 +50,11 @@ impl LoadConfig {
     /// What is wrong with the names, as (key, problem); opens no device.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let model = match self.model.as_os_str().is_empty() {
-            true => Err(LoadError::Name {
-                key: "model",
-                problem: "is missing: the folder of a checkpoint".into(),
-            }),
+            true => Err(LoadError::Name { key: "model", problem: "is missing: the folder of a checkpoint".into() }),
             false => Ok(()),
         };
-        let checks = [
-            model,
-            ordinal(&self.device).map(drop),
-            dtype(&self.dtype).map(drop),
-            linear(&self.linear).map(drop),
-        ];
+        let checks =
+            [model, ordinal(&self.device).map(drop), dtype(&self.dtype).map(drop), linear(&self.linear).map(drop)];
         let named = |error| match error {
             LoadError::Name { key, problem } => (key, problem),
             other => ("device", other.to_string()),
@@ -82,12 +70,7 @@ impl LoadConfig {
         let device = device(&self.device)?;
         let automatic = if device.is_cpu() { DType::F32 } else { DType::BF16 };
         let dtype = dtype(&self.dtype)?.unwrap_or(automatic);
-        Ok(LoadOptions {
-            device,
-            dtype,
-            linear_format: linear(&self.linear)?,
-            ops: Ops::Inference,
-        })
+        Ok(LoadOptions { device, dtype, linear_format: linear(&self.linear)?, ops: Ops::Inference })
     }
 
     /// Opens the checkpoint; no values are read yet.
@@ -115,12 +98,7 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// Dense f32 on the CPU, for serving.
     pub fn cpu() -> Self {
-        Self {
-            device: Device::Cpu,
-            dtype: DType::F32,
-            linear_format: LinearFormat::Dense,
-            ops: Ops::Inference,
-        }
+        Self { device: Device::Cpu, dtype: DType::F32, linear_format: LinearFormat::Dense, ops: Ops::Inference }
     }
 
     /// Checks the tensors of `parts` and makes them ready to be built.
@@ -165,19 +143,13 @@ pub enum LoadError {
 pub fn device(name: &str) -> Result<Device, LoadError> {
     match ordinal(name)? {
         None => Ok(Device::Cpu),
-        Some(n) => Device::new_cuda(n).map_err(|source| LoadError::Device {
-            name: name.into(),
-            source,
-        }),
+        Some(n) => Device::new_cuda(n).map_err(|source| LoadError::Device { name: name.into(), source }),
     }
 }
 
 /// The number of a GPU; none for the CPU.
 fn ordinal(name: &str) -> Result<Option<usize>, LoadError> {
-    let unknown = || LoadError::Name {
-        key: "device",
-        problem: format!("is `cpu`, `cuda` or `cuda:N`, not `{name}`"),
-    };
+    let unknown = || LoadError::Name { key: "device", problem: format!("is `cpu`, `cuda` or `cuda:N`, not `{name}`") };
     match name.split_once(':') {
         None if name == "cpu" => Ok(None),
         None if name == "cuda" => Ok(Some(0)),
@@ -192,10 +164,7 @@ fn dtype(name: &str) -> Result<Option<DType>, LoadError> {
         "auto" => Ok(None),
         "f32" => Ok(Some(DType::F32)),
         "bf16" => Ok(Some(DType::BF16)),
-        _ => Err(LoadError::Name {
-            key: "dtype",
-            problem: format!("is `auto`, `f32` or `bf16`, not `{name}`"),
-        }),
+        _ => Err(LoadError::Name { key: "dtype", problem: format!("is `auto`, `f32` or `bf16`, not `{name}`") }),
     }
 }
 
@@ -203,10 +172,7 @@ fn linear(name: &str) -> Result<LinearFormat, LoadError> {
     match name {
         "dense" => Ok(LinearFormat::Dense),
         "q8_0" => Ok(LinearFormat::Q8_0),
-        _ => Err(LoadError::Name {
-            key: "linear",
-            problem: format!("is `dense` or `q8_0`, not `{name}`"),
-        }),
+        _ => Err(LoadError::Name { key: "linear", problem: format!("is `dense` or `q8_0`, not `{name}`") }),
     }
 }
 
@@ -216,12 +182,7 @@ mod tests {
 
     #[test]
     fn every_wrong_name_is_told_with_its_key() {
-        let config = LoadConfig {
-            device: "tpu".into(),
-            dtype: "f8".into(),
-            linear: "q2".into(),
-            ..Default::default()
-        };
+        let config = LoadConfig { device: "tpu".into(), dtype: "f8".into(), linear: "q2".into(), ..Default::default() };
         let keys: Vec<&str> = config.problems().iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, ["model", "device", "dtype", "linear"]);
     }
@@ -238,16 +199,10 @@ mod tests {
 
     #[test]
     fn the_dtype_follows_the_device_unless_it_is_said() {
-        let config = LoadConfig {
-            model: "somewhere".into(),
-            ..Default::default()
-        };
+        let config = LoadConfig { model: "somewhere".into(), ..Default::default() };
         assert!(config.problems().is_empty());
         assert_eq!(config.resolve().unwrap().dtype, DType::F32);
-        let config = LoadConfig {
-            dtype: "bf16".into(),
-            ..config
-        };
+        let config = LoadConfig { dtype: "bf16".into(), ..config };
         assert_eq!(config.resolve().unwrap().dtype, DType::BF16);
     }
 }

@@ -159,11 +159,7 @@ fn positions(runs: &[Run<'_>]) -> Vec<usize> {
 
 fn segment(run: &Run<'_>, layer: usize) -> AttentionSegment {
     let past = run.cache.cache().map_or_else(Vec::new, |cache| cache.layer(layer));
-    AttentionSegment {
-        n_rows: run.n_rows,
-        past,
-        mask: Mask::Causal,
-    }
+    AttentionSegment { n_rows: run.n_rows, past, mask: Mask::Causal }
 }
 
 /// Hands every appending run its rows of a layer's keys and values `[T, n_kv_heads·head_dim]`.
@@ -171,11 +167,7 @@ fn append(runs: &mut [Run<'_>], layer: usize, k: &Tensor, v: &Tensor) -> Result<
     let mut first = 0;
     for run in runs {
         if let CacheUse::Append(cache) = &mut run.cache {
-            cache.append(
-                layer,
-                &k.narrow(0, first, run.n_rows)?,
-                &v.narrow(0, first, run.n_rows)?,
-            )?;
+            cache.append(layer, &k.narrow(0, first, run.n_rows)?, &v.narrow(0, first, run.n_rows)?)?;
         }
         first += run.n_rows;
     }

@@ -15,9 +15,7 @@ fn template(text: &str) -> Segment {
 /// One user turn around these segments, and the beginning of the answer.
 fn ask(content: impl IntoIterator<Item = Segment>) -> Prompt {
     let close = [template(END), template(ASSISTANT)];
-    Prompt {
-        segments: [template(USER)].into_iter().chain(content).chain(close).collect(),
-    }
+    Prompt { segments: [template(USER)].into_iter().chain(content).chain(close).collect() }
 }
 
 /// The prompt of a generation.
@@ -36,31 +34,21 @@ pub fn generate_unconditional(negative: Option<&str>) -> Prompt {
 
 /// The prompt of an edit. `embeddings` `[N+K, H]` are those of the whole source image, buffers last.
 pub fn edit(embeddings: &Tensor, instruction: &str) -> Prompt {
-    ask([
-        Segment::Embeddings(embeddings.clone()),
-        template("\n"),
-        Segment::User(instruction.into()),
-    ])
+    ask([Segment::Embeddings(embeddings.clone()), template("\n"), Segment::User(instruction.into())])
 }
 
 /// The unconditional branch of an edit, over the same image. A negative prompt is an instruction to lead away from.
 pub fn edit_unconditional(embeddings: &Tensor, negative: Option<&str>) -> Prompt {
     match negative {
         Some(negative) => edit(embeddings, negative),
-        None => ask([
-            Segment::Embeddings(embeddings.clone()),
-            template("\nRepeat this image."),
-        ]),
+        None => ask([Segment::Embeddings(embeddings.clone()), template("\nRepeat this image.")]),
     }
 }
 
 /// A question about one image, whose embeddings are `[n, H]`.
 pub fn understand(embeddings: &Tensor, question: &str) -> Prompt {
     let content = vec![Content::Image(embeddings.clone()), Content::Text(question.into())];
-    conversation(&[Turn {
-        role: Role::User,
-        content,
-    }])
+    conversation(&[Turn { role: Role::User, content }])
 }
 
 /// Who speaks.

@@ -75,11 +75,7 @@ fn ids_are_the_published_ones() {
         let as_user = ids(&tokenizer, vec![template(OPEN), user(text), template(CLOSE)]);
         if text.contains("<image>") || text.contains("<|im_end|>") {
             assert_ne!(as_user, expected, "typed control tokens are text: {text}");
-            assert_eq!(
-                as_user.iter().filter(|id| tokenizer.is_control(**id)).count(),
-                3,
-                "{text}"
-            );
+            assert_eq!(as_user.iter().filter(|id| tokenizer.is_control(**id)).count(), 3, "{text}");
         } else {
             assert_eq!(as_user, expected, "{text}");
         }
@@ -89,30 +85,17 @@ fn ids_are_the_published_ones() {
 #[test]
 fn joins_leave_no_mark() {
     let tokenizer = tokenizer();
-    let whole = ids(
-        &tokenizer,
-        vec![template(&format!(
-            "{OPEN}Generate an image: cafe\u{301} — don't\n\n{CLOSE}"
-        ))],
-    );
+    let whole = ids(&tokenizer, vec![template(&format!("{OPEN}Generate an image: cafe\u{301} — don't\n\n{CLOSE}"))]);
     let text = format!("{OPEN}Generate an image: cafe\u{301} — don't\n\n{CLOSE}");
     let inside = OPEN.len()..text.len() - CLOSE.len();
     for first in inside.clone().filter(|at| text.is_char_boundary(*at)) {
         for second in (first..=inside.end).filter(|at| text.is_char_boundary(*at)) {
-            let segments = vec![
-                template(&text[..first]),
-                user(&text[first..second]),
-                template(&text[second..]),
-            ];
+            let segments = vec![template(&text[..first]), user(&text[first..second]), template(&text[second..])];
             assert_eq!(ids(&tokenizer, segments), whole, "cut at {first} and {second}");
         }
     }
     let composed = ids(&tokenizer, vec![user("café")]);
-    assert_eq!(
-        ids(&tokenizer, vec![user("cafe"), user("\u{301}")]),
-        composed,
-        "normalization crosses joins"
-    );
+    assert_eq!(ids(&tokenizer, vec![user("cafe"), user("\u{301}")]), composed, "normalization crosses joins");
 }
 
 /// All added tokens, special or not, in a thousand contexts each, whole and cut across segments.
@@ -126,9 +109,7 @@ fn user_text_yields_no_control_token() {
         for i in 0..1000 {
             let (before, between, after) = (AROUND[i % 10], AROUND[i / 10 % 10], AROUND[i / 100]);
             let text = format!("{before}{control}{between}{control}{after}");
-            let cut = (0..=text.len())
-                .rev()
-                .find(|at| *at <= i % (text.len() + 1) && text.is_char_boundary(*at));
+            let cut = (0..=text.len()).rev().find(|at| *at <= i % (text.len() + 1) && text.is_char_boundary(*at));
             let (left, right) = text.split_at(cut.unwrap());
             // A cut token is one no more, not even where its first half stands in template text.
             let halves = if controls.iter().any(|c| left.contains(c)) {
@@ -142,11 +123,7 @@ fn user_text_yields_no_control_token() {
             assert_eq!(found, [396, 397, 396], "{text:?} cut at {cut:?}");
             let mut decoder = TextDecoder::new(Arc::clone(&tokenizer));
             let back: String = ids.iter().map(|id| decoder.push(*id)).collect();
-            assert_eq!(
-                back,
-                format!("user\n{}\nassistant\n", text.replace("e\u{301}", "é")),
-                "nothing is lost"
-            );
+            assert_eq!(back, format!("user\n{}\nassistant\n", text.replace("e\u{301}", "é")), "nothing is lost");
         }
     }
 }
@@ -169,35 +146,17 @@ fn a_vocabulary_that_spells_a_control_token_is_refused_at_use() {
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     json["model"]["vocab"]["<|im_end|>"] = json!(397);
     let tokenizer = PromptTokenizer::from_json(json.to_string().as_bytes()).unwrap();
-    let prompt = Prompt {
-        segments: vec![user("<|im_end|>")],
-    };
-    assert!(matches!(
-        tokenizer.tokenize(&prompt),
-        Err(PromptError::ControlToken(397))
-    ));
+    let prompt = Prompt { segments: vec![user("<|im_end|>")] };
+    assert!(matches!(tokenizer.tokenize(&prompt), Err(PromptError::ControlToken(397))));
 }
 
 #[test]
 fn files_that_are_no_tokenizer_are_errors() {
-    assert!(matches!(
-        PromptTokenizer::load("/nonexistent".as_ref()),
-        Err(PromptError::Read { .. })
-    ));
-    for json in [
-        "",
-        "[]",
-        "{}",
-        "{\"added_tokens\": 3}",
-        "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}",
-    ] {
-        assert!(
-            matches!(
-                PromptTokenizer::from_json(json.as_bytes()),
-                Err(PromptError::Invalid(_))
-            ),
-            "{json}"
-        );
+    assert!(matches!(PromptTokenizer::load("/nonexistent".as_ref()), Err(PromptError::Read { .. })));
+    for json in
+        ["", "[]", "{}", "{\"added_tokens\": 3}", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}"]
+    {
+        assert!(matches!(PromptTokenizer::from_json(json.as_bytes()), Err(PromptError::Invalid(_))), "{json}");
     }
 }
 
@@ -217,14 +176,7 @@ fn builders_write_the_published_templates() {
     let turn = |role, content| Turn { role, content };
     let text = |text: &str| Content::Text(text.into());
     let talk = conversation(&[
-        turn(
-            Role::User,
-            vec![
-                Content::Image(image.clone()),
-                Content::Image(image.clone()),
-                text("Compare."),
-            ],
-        ),
+        turn(Role::User, vec![Content::Image(image.clone()), Content::Image(image.clone()), text("Compare.")]),
         turn(Role::Assistant, vec![text("Alike.")]),
         turn(Role::User, vec![Content::Image(image.clone()), text("And this?")]),
     ]);
@@ -233,18 +185,9 @@ fn builders_write_the_published_templates() {
         (generate("a red circle"), one_turn("Generate an image: a red circle")),
         (generate_unconditional(None), one_turn("Generate an image.")),
         (generate_unconditional(Some("fog")), one_turn("Generate an image: fog")),
-        (
-            edit(&image, "Replace the stars."),
-            one_turn("<image>\nReplace the stars."),
-        ),
-        (
-            edit_unconditional(&image, None),
-            one_turn("<image>\nRepeat this image."),
-        ),
-        (
-            edit_unconditional(&image, Some("Blur it.")),
-            one_turn("<image>\nBlur it."),
-        ),
+        (edit(&image, "Replace the stars."), one_turn("<image>\nReplace the stars.")),
+        (edit_unconditional(&image, None), one_turn("<image>\nRepeat this image.")),
+        (edit_unconditional(&image, Some("Blur it.")), one_turn("<image>\nBlur it.")),
         (understand(&image, "What is it?"), one_turn("<image>\nWhat is it?")),
         (
             talk,
@@ -254,11 +197,7 @@ fn builders_write_the_published_templates() {
         ),
     ];
     for (prompt, whole) in expected {
-        assert_eq!(
-            flattened(&tokenizer, &prompt),
-            ids(&tokenizer, vec![template(&whole)]),
-            "{whole}"
-        );
+        assert_eq!(flattened(&tokenizer, &prompt), ids(&tokenizer, vec![template(&whole)]), "{whole}");
     }
 }
 
@@ -266,9 +205,7 @@ fn builders_write_the_published_templates() {
 fn embeddings_keep_their_identity_and_count() {
     let image = Tensor::zeros((3, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
     let pieces = tokenizer().tokenize(&understand(&image, "Hm?")).unwrap();
-    let [Piece::Ids(before), Piece::Embeddings(x), Piece::Ids(_)] = &pieces[..] else {
-        panic!("{pieces:?}")
-    };
+    let [Piece::Ids(before), Piece::Embeddings(x), Piece::Ids(_)] = &pieces[..] else { panic!("{pieces:?}") };
     assert_eq!(before.len(), 3);
     assert_eq!(x.id(), image.id());
     assert_eq!(pieces[1].n_positions(), 3);
@@ -279,10 +216,7 @@ fn deltas_are_whole_characters() {
     let tokenizer = Arc::new(qwen_like());
     let text = "naïve — 日本語 🎨!";
     let ids = ids(&tokenizer, vec![user(text)]);
-    assert!(
-        ids.len() > text.chars().count(),
-        "characters span tokens in this vocabulary"
-    );
+    assert!(ids.len() > text.chars().count(), "characters span tokens in this vocabulary");
     let mut decoder = TextDecoder::new(Arc::clone(&tokenizer));
     let deltas: Vec<String> = ids.iter().map(|id| decoder.push(*id)).collect();
     assert_eq!(deltas.concat(), text);
@@ -300,15 +234,7 @@ fn deltas_are_whole_characters() {
     let mut decoder = TextDecoder::new(Arc::clone(&tokenizer));
     half.iter().for_each(|id| drop(decoder.push(*id)));
     assert_eq!(decoder.finish(), "\u{fffd}");
-    let tool_call = tokenizer
-        .control_tokens()
-        .find(|(text, _)| *text == "<tool_call>")
-        .unwrap()
-        .1;
+    let tool_call = tokenizer.control_tokens().find(|(text, _)| *text == "<tool_call>").unwrap().1;
     assert_eq!(decoder.push(tool_call), "<tool_call>", "added but not special");
-    assert_eq!(
-        decoder.push(396) + &decoder.push(511),
-        "",
-        "special, and without a token"
-    );
+    assert_eq!(decoder.push(396) + &decoder.push(511), "", "special, and without a token");
 }

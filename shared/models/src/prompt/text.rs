@@ -18,10 +18,7 @@ pub struct TextDecoder {
 impl TextDecoder {
     /// Nothing decoded yet.
     pub fn new(tokenizer: Arc<PromptTokenizer>) -> Self {
-        Self {
-            tokenizer,
-            pending: Vec::new(),
-        }
+        Self { tokenizer, pending: Vec::new() }
     }
 
     /// The text that this id completes, perhaps none. Special tokens and ids without a token have no text; bytes that

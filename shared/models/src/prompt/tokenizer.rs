@@ -28,6 +28,7 @@ pub struct PromptTokenizer {
     control_by_id: HashMap<u32, Control>,
     end_ids: Vec<u32>,
     image_id: u32,
+    last_id: u32,
 }
 
 struct Control {
@@ -49,10 +50,7 @@ impl PromptTokenizer {
     /// # Errors
     /// When the file cannot be read or is no tokenizer of a Qwen2 kind.
     pub fn load(path: &Path) -> Result<Self, PromptError> {
-        let bytes = std::fs::read(path).map_err(|source| PromptError::Read {
-            path: path.into(),
-            source,
-        })?;
+        let bytes = std::fs::read(path).map_err(|source| PromptError::Read { path: path.into(), source })?;
         Self::from_json(&bytes)
     }
 
@@ -63,9 +61,7 @@ impl PromptTokenizer {
     pub fn from_json(json: &[u8]) -> Result<Self, PromptError> {
         let invalid = |e: &dyn std::fmt::Display| PromptError::Invalid(e.to_string());
         let mut json: serde_json::Map<String, Value> = serde_json::from_slice(json).map_err(|e| invalid(&e))?;
-        let added = json
-            .insert("added_tokens".into(), Value::Array(Vec::new()))
-            .unwrap_or_default();
+        let added = json.insert("added_tokens".into(), Value::Array(Vec::new())).unwrap_or_default();
         let added: Option<Vec<AddedToken>> = serde_json::from_value(added).map_err(|e| invalid(&e))?;
         let mut added = added.unwrap_or_default();
         let plain = Tokenizer::from_bytes(Value::Object(json).to_string()).map_err(|e| invalid(&e))?;
@@ -75,6 +71,7 @@ impl PromptTokenizer {
 
     fn assemble(plain: Tokenizer, added: Vec<AddedToken>, image_id: u32) -> Result<Self, PromptError> {
         let id_of = |content: &str| added.iter().find(|t| t.content == content).map(|t| t.id);
+        let last_id = added.iter().map(|t| t.id).chain(plain.get_vocab(false).into_values()).max().unwrap_or(image_id);
         let end_ids: Vec<u32> = END_TOKENS.into_iter().filter_map(id_of).collect();
         for needed in ["<|im_start|>", "<|im_end|>"] {
             if id_of(needed).is_none() {
@@ -84,30 +81,19 @@ impl PromptTokenizer {
         let mut controls: Vec<(String, u32)> = added.iter().map(|t| (t.content.clone(), t.id)).collect();
         controls.retain(|(content, _)| !content.is_empty());
         controls.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
-        let control_by_id = added
-            .into_iter()
-            .map(|t| {
-                (
-                    t.id,
-                    Control {
-                        text: t.content,
-                        special: t.special,
-                    },
-                )
-            })
-            .collect();
-        Ok(Self {
-            plain,
-            controls,
-            control_by_id,
-            end_ids,
-            image_id,
-        })
+        let control_by_id =
+            added.into_iter().map(|t| (t.id, Control { text: t.content, special: t.special })).collect();
+        Ok(Self { plain, controls, control_by_id, end_ids, image_id, last_id })
     }
 
     /// The id of [`IMAGE_TOKEN`].
     pub fn image_id(&self) -> u32 {
         self.image_id
+    }
+
+    /// The highest id it can yield, which a model's vocabulary must hold.
+    pub fn last_id(&self) -> u32 {
+        self.last_id
     }
 
     /// Whether this id is an added token, which user text never yields.
@@ -130,11 +116,7 @@ impl PromptTokenizer {
     /// # Errors
     /// When the tokenizer fails.
     pub fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Piece>, PromptError> {
-        let mut pieces = Pieces {
-            tokenizer: self,
-            run: String::new(),
-            done: Vec::new(),
-        };
+        let mut pieces = Pieces { tokenizer: self, run: String::new(), done: Vec::new() };
         for segment in &prompt.segments {
             match segment {
                 Segment::User(text) => pieces.run.push_str(text),
@@ -151,10 +133,7 @@ impl PromptTokenizer {
 
     /// Ids of text in which nothing counts as a control token.
     fn encode_plain(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        let encoding = self
-            .plain
-            .encode_fast(text, false)
-            .map_err(|e| PromptError::Encode(e.to_string()))?;
+        let encoding = self.plain.encode_fast(text, false).map_err(|e| PromptError::Encode(e.to_string()))?;
         match encoding.get_ids().iter().find(|id| self.is_control(**id)) {
             Some(id) => Err(PromptError::ControlToken(*id)),
             None => Ok(encoding.get_ids().to_vec()),
@@ -165,10 +144,7 @@ impl PromptTokenizer {
     /// published tokenizer matches them.
     fn find_control<'a>(&'a self, text: &str) -> Option<(usize, &'a str, u32)> {
         text.char_indices().find_map(|(at, _)| {
-            let (content, id) = self
-                .controls
-                .iter()
-                .find(|(content, _)| text[at..].starts_with(content.as_str()))?;
+            let (content, id) = self.controls.iter().find(|(content, _)| text[at..].starts_with(content.as_str()))?;
             Some((at, content.as_str(), *id))
         })
     }
@@ -197,17 +173,8 @@ fn add_image_token(plain: &Tokenizer, added: &mut Vec<AddedToken>) -> u32 {
         return token.id;
     }
     let last_of_vocab = plain.get_vocab(false).into_values().max();
-    let id = added
-        .iter()
-        .map(|t| t.id)
-        .chain(last_of_vocab)
-        .max()
-        .map_or(0, |last| last + 1);
-    added.push(AddedToken {
-        id,
-        content: IMAGE_TOKEN.into(),
-        special: true,
-    });
+    let id = added.iter().map(|t| t.id).chain(last_of_vocab).max().map_or(0, |last| last + 1);
+    added.push(AddedToken { id, content: IMAGE_TOKEN.into(), special: true });
     id
 }
 

@@ -11,9 +11,7 @@ use unipic_weights::config::{LlmConfig, ModelConfig};
 use super::{CacheUse, Model, Run};
 
 fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/parity/fixtures/tiny-a")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/fixtures/tiny-a").join(name)
 }
 
 fn config() -> LlmConfig {
@@ -35,104 +33,44 @@ fn case() -> std::collections::HashMap<String, Tensor> {
 }
 
 fn ids(case: &Tensor) -> Vec<u32> {
-    case.flatten_all()
-        .unwrap()
-        .to_vec1::<i64>()
-        .unwrap()
-        .into_iter()
-        .map(|id| id as u32)
-        .collect()
+    case.flatten_all().unwrap().to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32).collect()
 }
 
 fn max_error(a: &Tensor, b: &Tensor) -> f32 {
-    (a - b)
-        .unwrap()
-        .abs()
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .max(0)
-        .unwrap()
-        .to_scalar()
-        .unwrap()
+    (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }
 
 fn bits(x: &Tensor) -> Vec<u32> {
-    x.flatten_all()
-        .unwrap()
-        .to_vec1::<f32>()
-        .unwrap()
-        .into_iter()
-        .map(f32::to_bits)
-        .collect()
+    x.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
 }
 
 /// Bit for bit, with a message that fits a screen.
 #[track_caller]
 fn assert_same(found: &Tensor, expected: &Tensor, what: &str) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
-    let differing = bits(found)
-        .iter()
-        .zip(bits(expected))
-        .filter(|(f, e)| **f != *e)
-        .count();
-    assert_eq!(
-        differing,
-        0,
-        "{what}: values differ, by at most {}",
-        max_error(found, expected)
-    );
+    let differing = bits(found).iter().zip(bits(expected)).filter(|(f, e)| **f != *e).count();
+    assert_eq!(differing, 0, "{what}: values differ, by at most {}", max_error(found, expected));
 }
 
 fn append(model: &Model, ids: &[u32], cache: &mut KvCache) -> Tensor {
     let x = model.embed(ids).unwrap();
-    model
-        .forward(
-            &x,
-            &mut [Run {
-                n_rows: ids.len(),
-                cache: CacheUse::Append(cache),
-            }],
-        )
-        .unwrap()
+    model.forward(&x, &mut [Run { n_rows: ids.len(), cache: CacheUse::Append(cache) }]).unwrap()
 }
 
 fn alone(model: &Model, ids: &[u32]) -> Tensor {
     let x = model.embed(ids).unwrap();
-    model
-        .forward(
-            &x,
-            &mut [Run {
-                n_rows: ids.len(),
-                cache: CacheUse::None,
-            }],
-        )
-        .unwrap()
+    model.forward(&x, &mut [Run { n_rows: ids.len(), cache: CacheUse::None }]).unwrap()
 }
 
 fn probe(model: &Model, ids: &[u32], cache: &KvCache) -> Tensor {
     let x = model.embed(ids).unwrap();
-    model
-        .forward(
-            &x,
-            &mut [Run {
-                n_rows: ids.len(),
-                cache: CacheUse::Read(cache),
-            }],
-        )
-        .unwrap()
+    model.forward(&x, &mut [Run { n_rows: ids.len(), cache: CacheUse::Read(cache) }]).unwrap()
 }
 
 /// Row by row, so that logits of a whole sequence cost no more memory than those of a token.
 fn greedy(model: &Model, hidden: &Tensor) -> u32 {
     let last = hidden.narrow(0, hidden.dim(0).unwrap() - 1, 1).unwrap();
-    model
-        .logits(&last)
-        .unwrap()
-        .argmax(1)
-        .unwrap()
-        .to_vec1::<u32>()
-        .unwrap()[0]
+    model.logits(&last).unwrap().argmax(1).unwrap().to_vec1::<u32>().unwrap()[0]
 }
 
 #[test]
@@ -179,22 +117,10 @@ fn a_packed_sequence_equals_a_single_one() -> Result<()> {
     let parts = [&ids[..], &ids[9..12], &ids[4..5], &ids[3..4]];
     let x = model.embed(&parts.concat())?;
     let mut runs = [
-        Run {
-            n_rows: parts[0].len(),
-            cache: CacheUse::None,
-        },
-        Run {
-            n_rows: parts[1].len(),
-            cache: CacheUse::Read(&prefilled),
-        },
-        Run {
-            n_rows: parts[2].len(),
-            cache: CacheUse::Append(&mut growing),
-        },
-        Run {
-            n_rows: parts[3].len(),
-            cache: CacheUse::None,
-        },
+        Run { n_rows: parts[0].len(), cache: CacheUse::None },
+        Run { n_rows: parts[1].len(), cache: CacheUse::Read(&prefilled) },
+        Run { n_rows: parts[2].len(), cache: CacheUse::Append(&mut growing) },
+        Run { n_rows: parts[3].len(), cache: CacheUse::None },
     ];
     let packed = model.forward(&x, &mut runs)?;
 
@@ -211,11 +137,7 @@ fn a_packed_sequence_equals_a_single_one() -> Result<()> {
     }
     assert_eq!(growing.len(), 5);
     for layer in 0..config().num_hidden_layers {
-        assert_same(
-            &growing.layer(layer)[0].0,
-            &growing_alone.layer(layer)[0].0,
-            &format!("keys of layer {layer}"),
-        );
+        assert_same(&growing.layer(layer)[0].0, &growing_alone.layer(layer)[0].0, &format!("keys of layer {layer}"));
     }
     Ok(())
 }
@@ -242,11 +164,7 @@ fn a_shared_prefix_equals_an_own_one() {
     let own = alone(&model, &ids);
     let tail = own.narrow(0, 8, ids.len() - 8).unwrap();
     assert_same(&append(&model, &ids[8..], &mut first), &tail, "first");
-    assert_same(
-        &append(&model, &ids[8..], &mut second),
-        &tail,
-        "second, which sees only the shared part",
-    );
+    assert_same(&append(&model, &ids[8..], &mut second), &tail, "second, which sees only the shared part");
     let mut third = second.share();
     assert_eq!(third.len(), ids.len());
     let after = append(&model, &ids[..3], &mut third);
@@ -261,11 +179,7 @@ fn a_cache_cut_back_goes_on_as_if_never_longer() {
     append(&model, &ids, &mut cache);
     cache.truncate(6).unwrap();
     let again = append(&model, &ids[6..], &mut cache);
-    assert_same(
-        &again,
-        &alone(&model, &ids).narrow(0, 6, ids.len() - 6).unwrap(),
-        "after the cut",
-    );
+    assert_same(&again, &alone(&model, &ids).narrow(0, 6, ids.len() - 6).unwrap(), "after the cut");
     let mut other = cache.share();
     append(&model, &ids[..2], &mut other);
     assert!(other.truncate(ids.len() - 1).is_err(), "shared positions cannot be cut");
@@ -280,10 +194,7 @@ fn untied_output_is_used() {
     let doubled = (&named["llm.model.embed_tokens.weight"] * 2.0).unwrap();
     named.insert("llm.lm_head.weight".into(), doubled);
     let tensors = VarBuilder::from_tensors(named, DType::F32, &Device::Cpu);
-    let untied = LlmConfig {
-        tie_word_embeddings: false,
-        ..config()
-    };
+    let untied = LlmConfig { tie_word_embeddings: false, ..config() };
     let untied = Model::load(&Build::new(tensors, Ops::Inference), &untied).unwrap();
     let tied = model(Ops::Inference, LinearFormat::Dense);
     let hidden = alone(&tied, &[1, 2, 3]);
@@ -294,10 +205,7 @@ fn untied_output_is_used() {
 
 #[test]
 fn quantized_stays_near_and_rows_stay_independent() {
-    let (dense, quantized) = (
-        model(Ops::Inference, LinearFormat::Dense),
-        model(Ops::Inference, LinearFormat::Q8_0),
-    );
+    let (dense, quantized) = (model(Ops::Inference, LinearFormat::Dense), model(Ops::Inference, LinearFormat::Q8_0));
     let ids = ids(&case()["input_ids"]);
     let (expected, hidden) = (alone(&dense, &ids), alone(&quantized, &ids));
     let error = max_error(&hidden, &expected);
@@ -311,16 +219,6 @@ fn quantized_stays_near_and_rows_stay_independent() {
 fn rows_that_do_not_add_up_are_an_error() {
     let model = model(Ops::Inference, LinearFormat::Dense);
     let x = model.embed(&[1, 2]).unwrap();
-    assert!(
-        model
-            .forward(
-                &x,
-                &mut [Run {
-                    n_rows: 3,
-                    cache: CacheUse::None
-                }]
-            )
-            .is_err()
-    );
+    assert!(model.forward(&x, &mut [Run { n_rows: 3, cache: CacheUse::None }]).is_err());
     assert!(model.embed(&[config().vocab_size as u32]).is_err());
 }

@@ -13,11 +13,7 @@ pub struct SamplerSettings {
 
 impl SamplerSettings {
     /// The likeliest token, always.
-    pub const GREEDY: Self = Self {
-        temperature: 0.0,
-        top_p: 1.0,
-        seed: 0,
-    };
+    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, seed: 0 };
 }
 
 /// Why no token can be picked.
@@ -74,10 +70,7 @@ fn argmax(logits: &[f32]) -> Option<usize> {
 
 /// exp((logit − highest) / temperature): probabilities up to a factor, in f64.
 fn weights(logits: &[f32], highest: f32, temperature: f64) -> Vec<f64> {
-    logits
-        .iter()
-        .map(|logit| ((f64::from(*logit) - f64::from(highest)) / temperature).exp())
-        .collect()
+    logits.iter().map(|logit| ((f64::from(*logit) - f64::from(highest)) / temperature).exp()).collect()
 }
 
 /// The token at `draw` in [0, 1) of the distribution that `weights` describe, cut to its likeliest `top_p`.

@@ -25,27 +25,17 @@ impl AnswerText {
     /// An answer before its first token.
     pub fn new(tokenizer: Arc<PromptTokenizer>, stops: Vec<String>) -> Self {
         let decoder = TextDecoder::new(Arc::clone(&tokenizer));
-        Self {
-            tokenizer,
-            decoder,
-            stops: StopFilter::new(stops),
-        }
+        Self { tokenizer, decoder, stops: StopFilter::new(stops) }
     }
 
     /// Takes the next token.
     pub fn push(&mut self, id: u32) -> Progress {
         if self.tokenizer.is_end(id) {
-            return Progress {
-                delta: self.finish(),
-                ended: true,
-            };
+            return Progress { delta: self.finish(), ended: true };
         }
         let text = self.decoder.push(id);
         let delta = self.stops.push(&text);
-        Progress {
-            delta,
-            ended: self.stops.stopped(),
-        }
+        Progress { delta, ended: self.stops.stopped() }
     }
 
     /// What was held back, when the answer ends for want of room.

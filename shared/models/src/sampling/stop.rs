@@ -12,11 +12,7 @@ impl StopFilter {
     /// A filter for these strings; empty ones are ignored.
     pub fn new(stops: Vec<String>) -> Self {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Self {
-            stops,
-            held: String::new(),
-            stopped: false,
-        }
+        Self { stops, held: String::new(), stopped: false }
     }
 
     /// Whether a stop string has appeared.
@@ -33,20 +29,13 @@ impl StopFilter {
             return String::new();
         }
         self.held.push_str(text);
-        let matches = self
-            .stops
-            .iter()
-            .filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at)));
+        let matches = self.stops.iter().filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at)));
         if let Some((_, at)) = matches.min() {
             self.stopped = true;
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
-        let open = self
-            .held
-            .char_indices()
-            .map(|(at, _)| at)
-            .find(|at| self.may_begin_at(*at));
+        let open = self.held.char_indices().map(|(at, _)| at).find(|at| self.may_begin_at(*at));
         let rest = self.held.split_off(open.unwrap_or(self.held.len()));
         std::mem::replace(&mut self.held, rest)
     }

@@ -4,11 +4,7 @@ use super::*;
 use crate::prompt::{Piece, Prompt, PromptTokenizer, Segment};
 
 fn sampler(temperature: f32, top_p: f32, seed: u64) -> Sampler {
-    Sampler::new(SamplerSettings {
-        temperature,
-        top_p,
-        seed,
-    })
+    Sampler::new(SamplerSettings { temperature, top_p, seed })
 }
 
 /// How often each of the first ids is picked, of 20,000 draws.
@@ -46,10 +42,7 @@ fn draws_follow_the_distribution() {
 fn top_p_keeps_the_smallest_sufficient_set() {
     let logits = [0.15f32, 0.5, 0.1, 0.25].map(f32::ln);
     assert_near(&frequencies(&logits, 1.0, 0.7), &[0.0, 2.0 / 3.0, 0.0, 1.0 / 3.0]);
-    assert_near(
-        &frequencies(&logits, 1.0, 0.8),
-        &[0.15 / 0.9, 0.5 / 0.9, 0.0, 0.25 / 0.9],
-    );
+    assert_near(&frequencies(&logits, 1.0, 0.8), &[0.15 / 0.9, 0.5 / 0.9, 0.0, 0.25 / 0.9]);
     assert_near(&frequencies(&logits, 1.0, 1e-6), &[0.0, 1.0, 0.0, 0.0]);
 }
 
@@ -77,10 +70,7 @@ fn logits_that_are_no_numbers_are_errors() {
 fn filtered(stops: &[&str], text: &str, size: usize) -> (String, bool) {
     let mut filter = StopFilter::new(stops.iter().map(|s| s.to_string()).collect());
     let chars: Vec<char> = text.chars().collect();
-    let mut out: String = chars
-        .chunks(size)
-        .map(|piece| filter.push(&piece.iter().collect::<String>()))
-        .collect();
+    let mut out: String = chars.chunks(size).map(|piece| filter.push(&piece.iter().collect::<String>())).collect();
     let stopped = filter.stopped();
     out.push_str(&filter.finish());
     (out, stopped)
@@ -101,11 +91,7 @@ fn stops_cut_alike_however_the_text_is_cut() {
     ];
     for (stops, text, expected, stopped) in cases {
         for size in 1..=text.chars().count() {
-            assert_eq!(
-                filtered(stops, text, size),
-                (expected.to_owned(), stopped),
-                "{stops:?} in {text:?} by {size}"
-            );
+            assert_eq!(filtered(stops, text, size), (expected.to_owned(), stopped), "{stops:?} in {text:?} by {size}");
         }
     }
 }
@@ -122,14 +108,9 @@ fn only_what_may_be_a_stop_is_held_back() {
 
 #[test]
 fn an_answer_ends_at_end_tokens_and_stop_strings() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/parity/fixtures/tiny-a/tokenizer.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/fixtures/tiny-a/tokenizer.json");
     let tokenizer = Arc::new(PromptTokenizer::load(path.as_ref()).unwrap());
-    let ids = |text: &str| match &tokenizer.tokenize(&Prompt {
-        segments: vec![Segment::Template(text.into())],
-    }) {
+    let ids = |text: &str| match &tokenizer.tokenize(&Prompt { segments: vec![Segment::Template(text.into())] }) {
         Ok(pieces) => match &pieces[..] {
             [Piece::Ids(ids)] => ids.clone(),
             other => panic!("{other:?}"),
@@ -152,10 +133,6 @@ fn an_answer_ends_at_end_tokens_and_stop_strings() {
     assert_eq!(run("A 日本 cat.<|im_end|>more", &[]), ("A 日本 cat.".into(), true));
     assert_eq!(run("A cat.<|endoftext|>", &[]), ("A cat.".into(), true));
     assert_eq!(run("A cat. B", &["!", ". C"]), ("A cat. B".into(), false));
-    assert_eq!(
-        run("A cat. B<|im_end|>", &["B!"]),
-        ("A cat. B".into(), true),
-        "held text comes out at the end"
-    );
+    assert_eq!(run("A cat. B<|im_end|>", &["B!"]), ("A cat. B".into(), true), "held text comes out at the end");
     assert_eq!(run("A cat. B", &["cat"]), ("A ".into(), true));
 }
