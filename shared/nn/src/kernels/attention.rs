@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::aligned::Aligned;
 use super::lanes::Lanes;
 use super::panel::{self, Panels, padded, position, product};
-use super::pointwise::exp;
+use super::softmax::soften;
 use super::tensor::Shared;
 use super::{Kernel, dispatch};
 use crate::{HeadLayout, Mask};
@@ -38,10 +38,10 @@ pub(crate) struct Segment<'a> {
 /// Attention of every segment: `q` and `out` are the packed `[T, n_heads·head_dim]`.
 pub(crate) fn attend(q: &[f32], segments: &[Segment<'_>], layout: HeadLayout, out: &mut [f32]) {
     let shared = Shared::new(out);
-    for segment in segments {
+    segments.par_iter().for_each(|segment| {
         let shape = Shape::of(segment, layout);
         if shape.n_rows == 0 || shape.n_keys == 0 {
-            continue;
+            return;
         }
         let blocks = shape.n_rows.div_ceil(shape.block_rows);
         let attention = Attention { q, segment, shape, out: shared };
@@ -51,7 +51,7 @@ pub(crate) fn attend(q: &[f32], segments: &[Segment<'_>], layout: HeadLayout, ou
         } else {
             attention.by_blocks();
         }
-    }
+    });
 }
 
 /// The sizes of one segment's attention.
@@ -118,18 +118,17 @@ impl Attention<'_> {
     fn by_blocks(self) {
         let Shape { layout, n_tiles, block_rows, n_rows, .. } = self.shape;
         let (keys, values) = self.shape.tile_len();
-        for head in 0..layout.n_kv_heads {
-            let mut tiles = Aligned::zeros(n_tiles * (keys + values));
-            tiles.par_chunks_mut(keys + values).enumerate().for_each(|(tile, packed)| {
-                let (keys, values) = packed.split_at_mut(keys);
-                self.pack(head, tile, keys, values);
-            });
-            (0..n_rows.div_ceil(block_rows)).into_par_iter().for_each(|block| {
-                let first = block * block_rows;
-                let block = Block { attention: self, head, rows: (first, (first + block_rows).min(n_rows)) };
-                dispatch(WholeBlock { block, tiles: &tiles });
-            });
-        }
+        let mut tiles = Aligned::zeros(layout.n_kv_heads * n_tiles * (keys + values));
+        tiles.par_chunks_mut(keys + values).enumerate().for_each(|(i, packed)| {
+            let (keys, values) = packed.split_at_mut(keys);
+            self.pack(i / n_tiles, i % n_tiles, keys, values);
+        });
+        let (blocks, head_tiles) = (n_rows.div_ceil(block_rows), n_tiles * (keys + values));
+        (0..layout.n_kv_heads * blocks).into_par_iter().for_each(|i| {
+            let (head, first) = (i / blocks, i % blocks * block_rows);
+            let block = Block { attention: self, head, rows: (first, (first + block_rows).min(n_rows)) };
+            dispatch(WholeBlock { block, tiles: &tiles[head * head_tiles..][..head_tiles] });
+        });
     }
 
     /// One task for every tile, then one merge for every block of query rows.
@@ -147,9 +146,9 @@ impl Attention<'_> {
             .collect();
         let parts: Vec<Vec<Part>> = (0..layout.n_kv_heads * n_tiles)
             .into_par_iter()
-            .map(|task| {
+            .map_init(Aligned::default, |packed, task| {
                 let (head, tile) = (task / n_tiles, task % n_tiles);
-                let mut packed = Aligned::zeros(keys + values);
+                packed.resize(keys + values);
                 let (keys, values) = packed.split_at_mut(keys);
                 self.pack(head, tile, keys, values);
                 let own = blocks.iter().filter(|block| block.head == head);
@@ -164,35 +163,52 @@ impl Attention<'_> {
     }
 
     /// Packs one tile of one key-value head: keys transposed `[head_dim, tile_keys]`, values `[tile_keys, columns]`, both
-    /// as panels. What lies beyond the last key stays zero.
+    /// as panels. Keys beyond the last are zeros, and so are the columns that fill up the values.
     fn pack(&self, head: usize, tile: usize, keys: &mut [f32], values: &mut [f32]) {
         let Shape { layout: HeadLayout { n_kv_heads, head_dim, .. }, n_keys, tile_keys, columns, .. } = self.shape;
-        let width = n_kv_heads * head_dim;
+        let (width, zeros) = (n_kv_heads * head_dim, vec![0.0; head_dim]);
         let (start, end) = (tile * tile_keys, ((tile + 1) * tile_keys).min(n_keys));
+        let mut rows: Vec<&[f32]> = Vec::with_capacity(tile_keys);
         let mut first = 0;
         for (k, v) in &self.segment.chunks {
             let len = k.len() / width;
             for position in start.max(first)..end.min(first + len) {
                 let from = (position - first) * width + head * head_dim;
-                pack_key(&k[from..from + head_dim], position - start, tile_keys, keys);
+                rows.push(&k[from..from + head_dim]);
                 pack_value(&v[from..from + head_dim], position - start, tile_keys, columns, values);
             }
             first += len;
         }
+        for (i, rows) in rows.chunks(panel::ROUND).enumerate() {
+            let rows: [&[f32]; panel::ROUND] = std::array::from_fn(|j| rows.get(j).copied().unwrap_or(&zeros));
+            let (start, _) = position(head_dim, tile_keys, 0, i * panel::ROUND);
+            pack_keys(rows, panel::PANEL.min(tile_keys), &mut keys[start..]);
+        }
+        // Products run over whole panels of keys and stop at the last key within values.
+        for i in rows.len().div_ceil(panel::ROUND)..rows.len().next_multiple_of(panel::PANEL) / panel::ROUND {
+            let (start, _) = position(head_dim, tile_keys, 0, i * panel::ROUND);
+            pack_keys([&zeros; panel::ROUND], panel::PANEL.min(tile_keys), &mut keys[start..]);
+        }
     }
 }
 
-fn pack_key(key: &[f32], at: usize, tile_keys: usize, keys: &mut [f32]) {
-    let (start, _) = position(key.len(), tile_keys, 0, at);
-    for (to, &value) in keys[start..].iter_mut().step_by(panel::PANEL.min(tile_keys)).zip(key) {
-        *to = value;
+/// Transposes keys into the columns at the start of `to`, a matrix of rows of `stride` values.
+fn pack_keys(keys: [&[f32]; panel::ROUND], stride: usize, to: &mut [f32]) {
+    let depth = keys[0].len();
+    let keys = keys.map(|key| &key[..depth]);
+    for (k, to) in to.chunks_mut(stride).take(depth).enumerate() {
+        for (to, key) in to.iter_mut().zip(&keys) {
+            *to = key[k];
+        }
     }
 }
 
 fn pack_value(value: &[f32], at: usize, tile_keys: usize, columns: usize, values: &mut [f32]) {
     for (i, part) in value.chunks(panel::PANEL).enumerate() {
-        let (start, _) = position(tile_keys, columns, at, i * panel::PANEL);
-        values[start..start + part.len()].copy_from_slice(part);
+        let (start, width) = position(tile_keys, columns, at, i * panel::PANEL);
+        let (to, fill) = values[start..start + width].split_at_mut(part.len());
+        to.copy_from_slice(part);
+        fill.fill(0.0);
     }
 }
 
@@ -301,31 +317,6 @@ impl Block<'_> {
             }
         }
     }
-}
-
-/// Turns a row's scores into weights e^(score − maximum), zero from `visible` on; gives the maximum and the sum.
-#[inline(always)]
-fn soften<L: Lanes>(scores: &mut [f32], visible: usize) -> (f32, f32) {
-    scores[visible..].fill(f32::NEG_INFINITY);
-    if visible == 0 {
-        scores.fill(0.0);
-        return (f32::NEG_INFINITY, 0.0);
-    }
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for chunk in scores.chunks_exact(16) {
-        for (lane, &score) in lanes.iter_mut().zip(chunk) {
-            *lane = if score > *lane { score } else { *lane };
-        }
-    }
-    let max = lanes.iter().fold(f32::NEG_INFINITY, |max, &lane| max.max(lane));
-    let mut sums = [0.0_f32; 16];
-    for chunk in scores.chunks_exact_mut(16) {
-        for (sum, score) in sums.iter_mut().zip(chunk) {
-            *score = exp::<L>(*score - max);
-            *sum += *score;
-        }
-    }
-    (max, sums.iter().sum())
 }
 
 /// A block over all tiles, one after the other.

@@ -12,6 +12,7 @@ pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod panel;
 pub(crate) mod pointwise;
+pub(crate) mod softmax;
 pub(crate) mod tensor;
 
 use lanes::Lanes;

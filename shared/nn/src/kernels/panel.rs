@@ -147,3 +147,56 @@ impl Operands {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kernel, lanes};
+    use super::*;
+
+    /// A product over operands made of the sizes, against the plain triple loop.
+    #[derive(Clone, Copy)]
+    struct Check(usize, usize, usize, bool);
+
+    impl Kernel for Check {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) {
+            let Self(rows, depth, columns, add) = self;
+            let value = |i: usize| ((i * 7919 + 13) % 101) as f32 / 50.0 - 1.0;
+            let left: Vec<f32> = (0..rows * depth).map(value).collect();
+            let matrix: Vec<f32> = (0..depth * columns).map(|i| value(i + 5)).collect();
+            let mut values = vec![0.0; depth * columns];
+            for (i, value) in matrix.iter().enumerate() {
+                values[position(depth, columns, i / columns, i % columns).0] = *value;
+            }
+            let mut out = vec![0.5; rows * columns];
+            let right = Panels { values: &values, stride: depth, columns };
+            product::<L>((&left, depth), (rows, depth), right, (&mut out, columns), add);
+            for (i, out) in out.iter().enumerate() {
+                let row = &left[i / columns * depth..][..depth];
+                let column = matrix[i % columns..].iter().step_by(columns);
+                let exact: f32 = row.iter().zip(column).map(|(a, b)| a * b).sum::<f32>() + if add { 0.5 } else { 0.0 };
+                assert!((out - exact).abs() < 1e-4, "{rows}×{depth}×{columns} at {i}: {out} is not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_of_every_machine_agree() {
+        for rows in [1, 2, 3, 4, 5, 6, 7, 13] {
+            for (depth, columns) in [(1, 16), (5, 32), (17, 48), (3, 64), (20, 80), (9, 112), (33, 144)] {
+                for add in [false, true] {
+                    let check = Check(rows, depth, columns, add);
+                    check.run::<lanes::Portable>();
+                    #[cfg(target_arch = "x86_64")]
+                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                        // SAFETY: the instruction set was detected above.
+                        unsafe { super::super::run_avx2(check) }
+                    }
+                    super::super::dispatch(check);
+                }
+            }
+        }
+    }
+}
