@@ -13,6 +13,10 @@ use crate::lane::Lane;
 use crate::queue::{Batch, Pending, Queue};
 use crate::{Done, EngineError, JobError, Worker};
 
+/// How long callers that were just answered are waited for: longer than the way there and back takes, far shorter than a
+/// pass of a real model.
+const GATHER: Duration = Duration::from_micros(200);
+
 /// How an engine is run.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -136,10 +140,30 @@ fn serve(board: &Board) {
         notes.work = false;
         drop(notes);
         let n = seats.len();
-        match (next..next + n).map(|i| i % n).find(|&i| seats[i].take_turn()) {
-            Some(i) => next = i + 1,
+        let turn = (next..next + n).map(|i| i % n).find_map(|i| seats[i].take_turn().map(|answered| (i, answered)));
+        match turn {
+            Some((i, answered)) => {
+                next = i + 1;
+                gather(board, &seats, i, answered);
+            }
             None => wait(board),
         }
+    }
+}
+
+/// Gives callers that were just answered a moment to come back, so that requests in step with each other stay in one
+/// batch. Without it two requests that loop over the device would take turns for ever, each alone: one's next job always
+/// comes just after the other's has begun. Nobody waits for it while another worker has something to do.
+fn gather(board: &Board, seats: &[Box<dyn Turn>], turn: usize, answered: usize) {
+    let (until, expected) = (Instant::now() + GATHER, seats[turn].waiting() + answered);
+    let mut notes = board.lock();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let others_wait = (0..seats.len()).any(|i| i != turn && seats[i].waiting() > 0);
+        if seats[turn].waiting() >= expected || others_wait || notes.closed || left.is_zero() {
+            return;
+        }
+        notes = board.changed.wait_timeout(notes, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
@@ -152,8 +176,11 @@ fn wait(board: &Board) {
 
 /// A worker and its queue, whatever their types.
 trait Turn: Send {
-    /// Runs one batch; false when nothing waits.
-    fn take_turn(&mut self) -> bool;
+    /// Runs one batch and tells how many jobs were answered; none when nothing waits.
+    fn take_turn(&mut self) -> Option<usize>;
+
+    /// Jobs that wait.
+    fn waiting(&self) -> usize;
 }
 
 struct Seat<W: Worker> {
@@ -170,20 +197,25 @@ impl<W: Worker> Drop for Seat<W> {
 }
 
 impl<W: Worker> Turn for Seat<W> {
-    fn take_turn(&mut self) -> bool {
+    fn take_turn(&mut self) -> Option<usize> {
         let worker = &self.worker;
         let taken = catch_unwind(AssertUnwindSafe(|| {
             self.queue.take_batch(self.budget, |job| worker.tokens(job), |job| worker.kind(job))
         }));
         match taken {
-            Ok(None) => false,
+            Ok(None) => None,
             Ok(Some(batch)) => {
+                let answered = batch.jobs.len();
                 self.run(batch);
-                true
+                Some(answered)
             }
             // The scan lost what it held; those callers are answered `Closed` by their dropped channels.
-            Err(_) => true,
+            Err(_) => Some(0),
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.len()
     }
 }
 
@@ -202,7 +234,8 @@ impl<W: Worker> Seat<W> {
 
     /// A span of its own trace, linked to the spans of the jobs.
     fn batch_span(&self, batch: &Batch<W::Job, W::Reply>) -> Span {
-        let (jobs, kind, tokens) = (batch.jobs.len(), batch.kind, batch.tokens);
+        let (jobs, kind) = (batch.jobs.len(), batch.kind);
+        let tokens = (batch.tokens < usize::MAX).then_some(batch.tokens);
         let span = info_span!(parent: None, "batch", engine = self.engine, kind, jobs, tokens);
         for pending in &batch.jobs {
             span.follows_from(pending.context.span.id());

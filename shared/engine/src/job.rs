@@ -12,7 +12,7 @@ pub trait Worker: Send + 'static {
     /// What is answered.
     type Reply: Send + 'static;
 
-    /// How much of a batch's budget a job takes.
+    /// How much of a batch's budget a job takes; `usize::MAX` for one that is to run alone.
     fn tokens(&self, job: &Self::Job) -> usize;
 
     /// Which jobs may share a batch: those of equal kind.
