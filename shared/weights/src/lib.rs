@@ -8,6 +8,7 @@
 pub mod config;
 pub mod manifest;
 pub mod pickle;
+pub mod plan;
 
 mod checkpoint;
 mod convert;
@@ -18,6 +19,7 @@ mod layout;
 mod limits;
 mod loaded;
 mod part;
+mod random;
 mod sizes;
 mod source;
 mod writer;
@@ -29,4 +31,5 @@ pub use error::{Misshapen, TensorFaults, WeightsError};
 pub use layout::Layout;
 pub use loaded::LoadedTensors;
 pub use part::Part;
+pub use random::random;
 pub use writer::Progress;
