@@ -232,22 +232,7 @@ pub(crate) enum Model {
         destination: PathBuf,
     },
     /// Show parts, sizes and dtypes, and how much memory an image size needs, from headers alone.
-    Inspect {
-        /// The checkpoint folder.
-        model: PathBuf,
-        /// Image size to plan for.
-        #[arg(long, value_name = "WxH", value_parser = parse_size, default_value = "1024x1024")]
-        size: (u32, u32),
-        /// Where it would compute.
-        #[arg(long, value_enum, default_value_t = Device::Cpu)]
-        device: Device,
-        /// Element type [default: f32 on cpu, bf16 on cuda].
-        #[arg(long, value_enum)]
-        dtype: Option<Dtype>,
-        /// How the weights of linear layers would be held.
-        #[arg(long, value_enum, default_value_t = LinearWeights::Dense)]
-        linear: LinearWeights,
-    },
+    Inspect(Inspect),
     /// Make a checkpoint with random weights, to measure with.
     Random {
         /// The folder to make.
@@ -262,6 +247,25 @@ pub(crate) enum Model {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+}
+
+/// Show parts, sizes and dtypes, and how much memory an image size needs.
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// The checkpoint folder.
+    pub(crate) model: PathBuf,
+    /// Image size to plan for.
+    #[arg(long, value_name = "WxH", value_parser = parse_size, default_value = "1024x1024")]
+    pub(crate) size: (u32, u32),
+    /// Where it would compute.
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+    /// Element type [default: f32 on cpu, bf16 on cuda].
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// How the weights of linear layers would be held.
+    #[arg(long, value_enum, default_value_t = LinearWeights::Dense)]
+    pub(crate) linear: LinearWeights,
 }
 
 /// Sizes of a model.

@@ -1,11 +1,14 @@
 //! `model`: converting, inspecting and making checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
-use unipic_weights::OpenOptions;
+use unipic_weights::config::ModelConfig;
+use unipic_weights::plan::{LinearStorage, PlanFor, Precision, Target, plan};
+use unipic_weights::{Checkpoint, Converted, OpenOptions, Part, StoredDtype};
 
-use crate::args::Model;
+use crate::args::{Device, Dtype, Inspect, LinearWeights, Model, Preset};
 use crate::progress::Progress;
 
 /// Runs one of the commands.
@@ -15,7 +18,14 @@ use crate::progress::Progress;
 pub(crate) fn run(command: &Model, progress: &Progress) -> anyhow::Result<()> {
     match command {
         Model::Convert { source, destination } => convert(source, destination, progress),
-        _ => anyhow::bail!("pending"),
+        Model::Inspect(args) => inspect(args, progress),
+        Model::Random { destination, preset, dtype, seed } => {
+            let config = match preset {
+                Preset::Unipic1_5b => ModelConfig::unipic_1_5b(),
+                Preset::Tiny => ModelConfig::tiny(),
+            };
+            random(&config, destination, stored(*dtype), *seed, progress)
+        }
     }
 }
 
@@ -23,10 +33,110 @@ fn convert(source: &Path, destination: &Path, progress: &Progress) -> anyhow::Re
     progress.stage(format!("reading {}", source.display()));
     let options = OpenOptions::default();
     let done = unipic_weights::convert(source, destination, &options, None, &mut |step| progress.bytes(&step))?;
+    tell_written(&done, destination, progress);
+    Ok(())
+}
+
+fn random(
+    config: &ModelConfig,
+    destination: &Path,
+    dtype: StoredDtype,
+    seed: u64,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let done = unipic_weights::random(config, destination, dtype, seed, &mut |step| progress.bytes(&step))?;
+    tell_written(&done, destination, progress);
+    Ok(())
+}
+
+fn tell_written(done: &Converted, destination: &Path, progress: &Progress) {
     for notice in &done.notices {
         progress.line(notice);
     }
-    progress.line(&format!("{} tensors, {} bytes → {}", done.n_tensors, done.n_bytes, destination.display()));
+    let mib = done.n_bytes >> 20;
+    progress.line(&format!(
+        "{}: {} tensors, {mib} MiB, SHA-256 {}",
+        destination.display(),
+        done.n_tensors,
+        done.sha256
+    ));
     progress.event("done", json!({ "tensors": done.n_tensors, "bytes": done.n_bytes, "sha256": done.sha256 }));
+}
+
+fn stored(dtype: Dtype) -> StoredDtype {
+    match dtype {
+        Dtype::F32 => StoredDtype::F32,
+        Dtype::Bf16 => StoredDtype::Bf16,
+    }
+}
+
+/// What a checkpoint holds and what it needs, from its headers.
+fn inspect(args: &Inspect, progress: &Progress) -> anyhow::Result<()> {
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let parts = checkpoint.parts();
+    let plan = plan(checkpoint.config(), &parts, &request(args));
+    let mut dtypes: BTreeMap<(Part, &str), usize> = BTreeMap::new();
+    for tensor in checkpoint.stored() {
+        if let Some(part) = Part::of(&tensor.name) {
+            *dtypes.entry((part, tensor.dtype.name())).or_default() += 1;
+        }
+    }
+    let faults = checkpoint.header_faults(&parts);
+    if progress.is_json() {
+        let stored = |((part, dtype), n): (&(Part, &str), &usize)| json!([part.label(), dtype, n]);
+        let part = |p: &unipic_weights::plan::PartPlan| {
+            json!({
+                "part": p.part.label(),
+                "parameters": p.n_parameters,
+                "weight_bytes": p.weight_bytes,
+                "cache_bytes": p.cache_bytes,
+                "activation_bytes": p.activation_bytes,
+            })
+        };
+        let fields = json!({
+            "model": checkpoint.config().name,
+            "layout": format!("{:?}", checkpoint.layout()),
+            "stored": dtypes.iter().map(stored).collect::<Vec<_>>(),
+            "plan": plan.parts.iter().map(part).collect::<Vec<_>>(),
+            "peak_bytes": plan.peak_bytes(),
+            "surplus": checkpoint.surplus(),
+            "notices": checkpoint.notices(),
+        });
+        progress.event("model", fields);
+    } else {
+        println!("{} ({:?} layout)", checkpoint.config().name, checkpoint.layout());
+        for ((part, dtype), n) in &dtypes {
+            println!("{:<14}{n:>5} tensors in {dtype}", part.label());
+        }
+        let (width, height) = args.size;
+        println!("\nmemory for {width}×{height} px, one request with guidance:\n{plan}");
+        for notice in checkpoint.notices() {
+            println!("note: {notice}");
+        }
+        for name in checkpoint.surplus() {
+            println!("surplus tensor: {name}");
+        }
+    }
+    anyhow::ensure!(faults.is_empty(), "this checkpoint cannot be loaded: {faults}");
     Ok(())
+}
+
+fn request(args: &Inspect) -> PlanFor {
+    let on_gpu = args.device == Device::Cuda;
+    let precision = match args.dtype {
+        Some(Dtype::F32) => Precision::F32,
+        Some(Dtype::Bf16) => Precision::Bf16,
+        None if on_gpu => Precision::Bf16,
+        None => Precision::F32,
+    };
+    PlanFor {
+        width: args.size.0 as usize,
+        height: args.size.1 as usize,
+        precision,
+        linear: match args.linear {
+            LinearWeights::Dense => LinearStorage::Dense,
+            LinearWeights::Q8_0 => LinearStorage::Q8_0,
+        },
+        target: if on_gpu { Target::Cuda } else { Target::Cpu },
+    }
 }

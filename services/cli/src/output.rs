@@ -49,7 +49,9 @@ pub(crate) fn check_folder(path: &Path) -> anyhow::Result<()> {
 /// When it cannot be written or moved.
 pub(crate) fn write(path: &Path, data: &[u8]) -> anyhow::Result<()> {
     let mut file = tempfile::Builder::new().prefix(".unipic-").tempfile_in(folder_of(path)).context("make a file")?;
-    file.write_all(data).and_then(|()| file.as_file().sync_all()).with_context(|| format!("write {}", path.display()))?;
+    file.write_all(data)
+        .and_then(|()| file.as_file().sync_all())
+        .with_context(|| format!("write {}", path.display()))?;
     let kept = file.persist(path).with_context(|| format!("move the result to {}", path.display()))?;
     make_readable(&kept);
     Ok(())

@@ -96,7 +96,11 @@ impl AnswerSpec {
         require(self.max_tokens > 0, "max_tokens", "must be at least 1".into());
         // NaN lies in no range.
         let temperature = self.temperature;
-        require((0.0..=100.0).contains(&temperature), "temperature", format!("must be from 0 to 100, not {temperature}"));
+        require(
+            (0.0..=100.0).contains(&temperature),
+            "temperature",
+            format!("must be from 0 to 100, not {temperature}"),
+        );
         let top_p = self.top_p;
         require(top_p > 0.0 && top_p <= 1.0, "top_p", format!("must be above 0 and at most 1, not {top_p}"));
         let n = self.stop.len();

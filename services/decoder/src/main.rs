@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use figment::providers::Serialized;
 use serde::Serialize;
-use unipic_serving::shutdown_signal;
 use unipic_decoder::config::Config;
 use unipic_decoder::server;
+use unipic_serving::shutdown_signal;
 
 /// Serves the shared autoregressive decoder of UniPic: the language model and its tokenizer.
 ///

@@ -108,7 +108,8 @@ impl DecoderWorker {
     /// One packed pass over all runs of all jobs: `[T, H]`.
     fn pass(&self, jobs: &mut [Job]) -> Result<Tensor> {
         let runs = || jobs.iter().flat_map(|job| &job.runs);
-        let parts: Vec<Tensor> = runs().flat_map(|run| &run.rows).map(|rows| self.embed(rows)).collect::<Result<_>>()?;
+        let parts: Vec<Tensor> =
+            runs().flat_map(|run| &run.rows).map(|rows| self.embed(rows)).collect::<Result<_>>()?;
         let x = Tensor::cat(&parts, 0)?;
         let mut runs: Vec<Run<'_>> = jobs.iter_mut().flat_map(|job| &mut job.runs).map(as_run).collect();
         self.model.forward(&x, &mut runs)

@@ -67,11 +67,7 @@ impl Backends for NodeBackends {
         self.synthesis.encode_mar(pixels(image), Handover::Device, &job(call)).await
     }
 
-    async fn answer(
-        &self,
-        spec: AnswerSpec<Tensor>,
-        call: &CallContext,
-    ) -> Result<ReplyStream<AnswerEvent>, ApiError> {
+    async fn answer(&self, spec: AnswerSpec<Tensor>, call: &CallContext) -> Result<ReplyStream<AnswerEvent>, ApiError> {
         let segment = |piece| match piece {
             PromptPiece::Template(text) => Segment::Template(text),
             PromptPiece::User(text) => Segment::User(text),

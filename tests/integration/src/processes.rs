@@ -37,7 +37,9 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     cargo.args(["build", "--quiet", "--locked", "--bins", "--manifest-path"]);
     cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
-    for package in ["unipic", "unipic-gateway", "unipic-understanding", "unipic-synthesis", "unipic-decoder", "unipic-node"] {
+    for package in
+        ["unipic", "unipic-gateway", "unipic-understanding", "unipic-synthesis", "unipic-decoder", "unipic-node"]
+    {
         cargo.args(["-p", package]);
     }
     if folder.ends_with("release") {

@@ -22,9 +22,7 @@ fn attempt(dir: &Path, args: &[&str]) -> anyhow::Result<Output> {
 fn use_all_flows(dir: &Path, name: &str, target: &[&str]) -> anyhow::Result<(Vec<Vec<u8>>, String)> {
     let sampling = ["--seed", "5", "--size", "64x64", "--iterations", "4", "--head-steps", "5"];
     let drawn = format!("{name}.png");
-    let with = |args: &[&str]| -> Vec<String> {
-        args.iter().chain(target).map(|a| (*a).to_owned()).collect()
-    };
+    let with = |args: &[&str]| -> Vec<String> { args.iter().chain(target).map(|a| (*a).to_owned()).collect() };
     let call = |args: Vec<String>| unipic(dir, &args.iter().map(String::as_str).collect::<Vec<_>>());
     call(with(&[&["generate", "a red circle", "-o", &drawn, "--n", "2"][..], &sampling].concat()))?;
     let (first, second) = (format!("{name}-0.png"), format!("{name}-1.png"));
@@ -97,7 +95,10 @@ fn a_mistake_is_told_with_its_field_and_a_failing_status() -> anyhow::Result<()>
     let dir = tempfile::tempdir()?;
     let model = model();
     let model = model.to_str().context("a UTF-8 path")?;
-    let output = attempt(dir.path(), &["generate", "a", "-o", "x.png", "--size", "65x64", "--iterations", "0", "--model", model])?;
+    let output = attempt(
+        dir.path(),
+        &["generate", "a", "-o", "x.png", "--size", "65x64", "--iterations", "0", "--model", model],
+    )?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(said.contains("width") && said.contains("iterations"), "both mistakes are named: {said}");
