@@ -1,4 +1,5 @@
 //! One request is one trace: four processes export to a real OTLP collector in this test, which checks the tree.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot look has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,7 @@
 //! One layer: grouped-query attention with rotary positions, then a gated MLP, both pre-norm.
 
 use candle_core::{Result, Tensor};
-use unipic_nn::activation::silu;
+use unipic_nn::activation::swiglu;
 use unipic_nn::rope::Angles;
 use unipic_nn::{AttentionSegment, Build, HeadLayout, Linear, Ops, RmsNorm, attend};
 use unipic_weights::config::LlmConfig;
@@ -66,7 +66,7 @@ impl Layer {
     /// Shapes: `[T, H]` → `[T, H]`.
     pub(super) fn mlp(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.mlp_norm.forward(x)?;
-        let gated = (silu(&self.gate.forward(&h)?)? * self.up.forward(&h)?)?;
+        let gated = swiglu(&self.gate.forward(&h)?, &self.up.forward(&h)?)?;
         x + self.down.forward(&gated)?
     }
 }

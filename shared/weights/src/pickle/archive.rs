@@ -44,6 +44,7 @@ pub(super) fn read(path: &Path, key: Option<&str>) -> Result<Vec<Located>, Strin
     let pickle = small_file(&mut archive, &format!("{prefix}data.pkl"), MAX_PICKLE)?;
     let (machine, value) = Machine::run(&pickle).map_err(|why| format!("the pickle was refused: {why}"))?;
     let views = state_dict(&machine, value, key)?;
+    check_storages(&mut archive, &format!("{prefix}data/"))?;
     let mut names = std::collections::HashSet::new();
     let mut located = Vec::with_capacity(views.len());
     for (name, view) in views {
@@ -64,6 +65,21 @@ fn prefix(archive: &Archive) -> Result<String, String> {
         (None, _) => Err("the archive has no data.pkl".into()),
         (Some(_), Some(_)) => Err("the archive has more than one data.pkl".into()),
     }
+}
+
+/// Storages must have places of their own, or the same bytes would be several tensors' values.
+fn check_storages(archive: &mut Archive, folder: &str) -> Result<(), String> {
+    let mut spans = Vec::new();
+    for index in 0..archive.len() {
+        let file = archive.by_index_raw(index).map_err(|e| e.to_string())?;
+        if file.name().is_ok_and(|name| name.starts_with(folder)) {
+            let start = file.data_start().ok_or("a storage has no place in the file")?;
+            spans.push((start, start.checked_add(file.size()).ok_or("a storage reaches out of the file")?));
+        }
+    }
+    spans.sort_unstable();
+    let apart = spans.is_sorted_by(|(_, end), (start, _)| end <= start);
+    if apart { Ok(()) } else { Err("its storages overlap".into()) }
 }
 
 fn check_byte_order(archive: &mut Archive, prefix: &str) -> Result<(), String> {

@@ -13,7 +13,7 @@ use super::index::Answer;
 /// The first argument by which a program knows that it is the child.
 pub(super) const COMMAND: &str = "__read-pickle";
 /// Memory beyond what the program has mapped at its start, in bytes.
-const MEMORY: u64 = 1 << 30;
+const MEMORY: u64 = 512 << 20;
 /// Stack, in bytes.
 const STACK: u64 = 2 << 20;
 /// Processor time, in seconds.
