@@ -30,7 +30,8 @@ pub(crate) async fn serve(args: &Serve, progress: &Progress) -> anyhow::Result<(
         set("model", Some(model.display().to_string()));
     }
     let flags = Serialized::defaults(flags);
-    let config: Config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags)?;
+    let mut config: Config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags)?;
+    config.telemetry.name_service("unipic-node");
     let _telemetry = unipic_telemetry::init(&config.telemetry)?;
     Node::run(config, unipic_serving::shutdown_signal()).await?;
     Ok(())

@@ -6,31 +6,45 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use figment::providers::Serialized;
+use serde::Serialize;
 use unipic_gateway::Config;
-use unipic_serving::{ListenAddress, shutdown_signal};
-use unipic_telemetry::TelemetryConfig;
+use unipic_serving::shutdown_signal;
 
 /// The public service of unipic. Settings come from a file, then UNIPIC_GATEWAY_* variables (UNIPIC_GATEWAY_LIMITS__MAX_N
 /// is `limits.max_n`), then flags.
-#[derive(Debug, Parser)]
+#[derive(Debug, Parser, Serialize)]
 #[command(name = "unipic-gateway", version, about)]
 struct Args {
     /// Configuration file, TOML.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     config: Option<PathBuf>,
     /// Where to listen: 127.0.0.1:50051 or unix:/path.
-    #[arg(long)]
-    listen: Option<ListenAddress>,
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    /// A replica of the understanding encoder, http://host:port or unix:/path; repeat it for more.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    understanding: Vec<String>,
+    /// A replica of the synthesis service; repeat it for more.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    synthesis: Vec<String>,
+    /// A replica of the decoder; repeat it for more.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    decoder: Vec<String>,
     /// Only judge the configuration.
     #[arg(long)]
+    #[serde(skip)]
     check: bool,
 }
 
 /// Reads and judges the configuration; exits with all its problems before a port is bound.
 fn main() -> ExitCode {
     let args = Args::parse();
-    let listen = args.listen.iter().map(|listen| ("listen", listen.to_string()));
-    let flags = Serialized::globals(listen.collect::<std::collections::BTreeMap<_, _>>());
+    let flags = Serialized::defaults(&args);
     let mut config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_GATEWAY_", flags) {
         Ok(config) => config,
         Err(error) => {
@@ -38,10 +52,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if config.telemetry.service_name == TelemetryConfig::default().service_name {
-        // A `[telemetry]` table that does not name the service takes the common default for all of ours.
-        config.telemetry.service_name = "unipic-gateway".to_owned();
-    }
+    config.telemetry.name_service("unipic-gateway");
     if args.check {
         return ExitCode::SUCCESS;
     }

@@ -46,13 +46,14 @@ fn main() -> ExitCode {
     }
     let args = Args::parse();
     let flags = Serialized::defaults(&args);
-    let config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags) {
+    let mut config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);
         }
     };
+    config.telemetry.name_service("unipic-node");
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -63,10 +63,7 @@ impl Config {
     /// Everything that is wrong, each with its key.
     pub fn load(file: Option<&Path>, flags: impl Provider) -> Result<Self, ConfigError> {
         let mut config: Self = config::load(file, "UNIPIC_UNDERSTANDING_", flags)?;
-        // A table that sets something else leaves the name to its own default, which is every process's.
-        if config.telemetry.service_name == TelemetryConfig::default().service_name {
-            config.telemetry.service_name = NAME.into();
-        }
+        config.telemetry.name_service(NAME);
         Ok(config)
     }
 

@@ -45,6 +45,14 @@ impl TelemetryConfig {
         Self { service_name: service_name.into(), ..Self::default() }
     }
 
+    /// Gives the spans this service's name unless another was chosen: a table in a file that sets something else leaves the
+    /// name at the default that all services have in common.
+    pub fn name_service(&mut self, service_name: &str) {
+        if self.service_name == Self::default().service_name {
+            self.service_name = service_name.into();
+        }
+    }
+
     /// Everything that is wrong, as (key, what is wrong with its value).
     pub fn violations(&self) -> Vec<(&'static str, String)> {
         let mut violations = Vec::new();
