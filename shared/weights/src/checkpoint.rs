@@ -160,7 +160,7 @@ impl Checkpoint {
 
     /// Checks `specs` and gives their hash.
     pub(crate) fn check(&self, specs: &[TensorSpec]) -> Result<String, WeightsError> {
-        let fail = |faults| WeightsError::Tensors { path: self.located.root.clone(), faults };
+        let fail = |faults| WeightsError::Tensors { path: self.located.root.clone(), faults: Box::new(faults) };
         let faults = check_headers(&self.source, specs);
         if faults.is_empty() {
             return check_values(&self.source, specs).map_err(fail);

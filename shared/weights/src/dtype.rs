@@ -87,12 +87,17 @@ pub(crate) fn all_finite(dtype: StoredDtype, bytes: &[u8]) -> bool {
     const F32: u32 = 0x7f80_0000;
     const F64: u64 = 0x7ff0_0000_0000_0000;
     match dtype {
-        StoredDtype::F16 => !values::<2, bool>(bytes, |v| u16::from_le_bytes(v) & F16 == F16).any(|bad| bad),
-        StoredDtype::Bf16 => !values::<2, bool>(bytes, |v| u16::from_le_bytes(v) & BF16 == BF16).any(|bad| bad),
-        StoredDtype::F32 => !values::<4, bool>(bytes, |v| u32::from_le_bytes(v) & F32 == F32).any(|bad| bad),
-        StoredDtype::F64 => !values::<8, bool>(bytes, |v| u64::from_le_bytes(v) & F64 == F64).any(|bad| bad),
+        StoredDtype::F16 => !any(values::<2, bool>(bytes, |v| u16::from_le_bytes(v) & F16 == F16)),
+        StoredDtype::Bf16 => !any(values::<2, bool>(bytes, |v| u16::from_le_bytes(v) & BF16 == BF16)),
+        StoredDtype::F32 => !any(values::<4, bool>(bytes, |v| u32::from_le_bytes(v) & F32 == F32)),
+        StoredDtype::F64 => !any(values::<8, bool>(bytes, |v| u64::from_le_bytes(v) & F64 == F64)),
         _ => true,
     }
+}
+
+/// Whether any is true. Looks at all of them: without an early exit the loop runs in vector registers.
+fn any(flags: impl Iterator<Item = bool>) -> bool {
+    flags.fold(false, |any, flag| any | flag)
 }
 
 fn values<const N: usize, T>(bytes: &[u8], map: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
@@ -172,9 +177,9 @@ impl Collected {
     /// Whether all values are finite: a wider stored value may have overflowed.
     pub(crate) fn is_finite(&self) -> bool {
         match self {
-            Self::F32(values) => !values.iter().map(|v| !v.is_finite()).any(|bad| bad),
-            Self::F16(values) => !values.iter().any(|v| !v.is_finite()),
-            Self::Bf16(values) => !values.iter().any(|v| !v.is_finite()),
+            Self::F32(values) => !any(values.iter().map(|v| !v.is_finite())),
+            Self::F16(values) => !any(values.iter().map(|v| !v.is_finite())),
+            Self::Bf16(values) => !any(values.iter().map(|v| !v.is_finite())),
         }
     }
 

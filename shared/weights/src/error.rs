@@ -52,7 +52,7 @@ pub enum WeightsError {
         /// The checkpoint.
         path: PathBuf,
         /// Every tensor at fault.
-        faults: TensorFaults,
+        faults: Box<TensorFaults>,
     },
     /// A tensor cannot be held on the device, or in that dtype.
     #[error("{0}")]

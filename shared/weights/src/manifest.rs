@@ -2,7 +2,7 @@
 //!
 //! Loading is checked against this list and nothing else: a name that is not here is surplus and reported, a name that
 //! is here and not in the file is an error. The list is computed from the sizes, so it holds for every configuration;
-//! a test compares it with the published checkpoint's list (`tests/unipic-1.5b.tensors`) and with a small checkpoint
+//! a test compares it with the published checkpoint's list (`tests/unipic-1.5b.tensors`, put together apart from this) and with a small checkpoint
 //! that the published code wrote.
 
 mod language;

@@ -37,3 +37,22 @@ fn has_the_published_parameter_counts() {
     assert!((millions(counts[&Part::Llm]) - 1543.7).abs() < 0.1, "{}", counts[&Part::Llm]);
     assert!((millions(counts[&Part::Siglip] + head) - 428.5).abs() < 2.0, "{}", counts[&Part::Siglip] + head);
 }
+
+#[test]
+fn is_exactly_the_committed_list_of_the_published_checkpoint() {
+    let config = ModelConfig::unipic_1_5b();
+    let ours: BTreeMap<String, Vec<usize>> = manifest::tensors(&config, &Part::ALL)
+        .into_iter()
+        .chain(manifest::skipped(&config))
+        .filter(|spec| spec.name != "llm.lm_head.weight")
+        .map(|spec| (spec.name, spec.shape))
+        .collect();
+    let theirs: BTreeMap<String, Vec<usize>> = include_str!("unipic-1.5b.tensors")
+        .lines()
+        .map(|line| {
+            let (name, shape) = line.split_once(' ').unwrap();
+            (name.to_owned(), shape.split(',').map(|n| n.parse().unwrap()).collect())
+        })
+        .collect();
+    assert_eq!(ours, theirs);
+}
