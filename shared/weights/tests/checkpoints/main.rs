@@ -1,5 +1,7 @@
 //! Whole checkpoints, forged: bad ones of every kind, and good ones in the layouts that releases have.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod forge;
 mod hostile;
 mod released;
