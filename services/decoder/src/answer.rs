@@ -125,7 +125,8 @@ impl Decoder {
             return Err(ApiError::Invalid(violations));
         }
         // A prompt leaves room for one token at least; beyond that the context ends the answer.
-        let units = self.units(&spec.prompt, "open.prompt", 1)?;
+        let units = self.units(vec![("open.prompt".into(), spec.prompt)]).await?;
+        let units = units.into_iter().next().ok_or_else(|| bug("a prompt was lost"))?;
         let prompt_tokens = plan::n_positions(&units);
         let room = self.info().context_length - prompt_tokens;
         let most = spec.max_tokens.min(room);

@@ -9,6 +9,7 @@ use unipic_models::Handover;
 use unipic_models::prompt::{Piece, Prompt, PromptError, PromptTokenizer, Segment};
 use unipic_nn::KvCache;
 
+use crate::kept::KeptPrompts;
 use crate::parts::{Info, Parts};
 use crate::plan::{self, Unit};
 use crate::session::{ProbeSegment, Session};
@@ -31,6 +32,7 @@ pub struct Decoder {
 pub(crate) struct Shared {
     pub(crate) info: Info,
     pub(crate) tokenizer: Arc<PromptTokenizer>,
+    pub(crate) kept: KeptPrompts,
     empty: KvCache,
     /// Where the model computes, for tensors that come from elsewhere.
     pub(crate) device: candle_core::Device,
@@ -41,7 +43,7 @@ impl Decoder {
     pub fn new(engine: &Engine, parts: Parts) -> Self {
         let Parts { model, tokenizer, info } = parts;
         let (empty, device) = (model.new_cache(), model.device().clone());
-        let shared = Arc::new(Shared { info, tokenizer, empty, device });
+        let shared = Arc::new(Shared { info, tokenizer, kept: KeptPrompts::default(), empty, device });
         Self { lane: engine.add_worker(DecoderWorker { model }), shared }
     }
 
@@ -91,8 +93,16 @@ impl Decoder {
         self.shared.empty.clone()
     }
 
-    /// The units of a prompt, judged: `field` names it in errors, `reserved` are the positions it must leave free.
-    pub(crate) fn units(&self, prompt: &Prompt, field: &str, reserved: usize) -> Result<Vec<Unit>, ApiError> {
+    /// The units of prompts, judged; each comes with the field that names it in errors.
+    ///
+    /// Text of the longest accepted length takes the tokenizer long enough to hold up a thread that serves connections.
+    pub(crate) async fn units(&self, prompts: Vec<(String, Prompt)>) -> Result<Vec<Vec<Unit>>, ApiError> {
+        let decoder = self.clone();
+        let tokenize = move || prompts.iter().map(|(field, prompt)| decoder.units_of(prompt, field)).collect();
+        tokio::task::spawn_blocking(tokenize).await.unwrap_or_else(|_| Err(bug("tokenizing panicked")))
+    }
+
+    fn units_of(&self, prompt: &Prompt, field: &str) -> Result<Vec<Unit>, ApiError> {
         for segment in &prompt.segments {
             if let Segment::Embeddings(x) = segment {
                 self.check_embeddings(x, field)?;
@@ -100,7 +110,8 @@ impl Decoder {
         }
         let pieces: Vec<Piece> = self.shared.tokenizer.tokenize(prompt).map_err(tokenizer_fault)?;
         let units = plan::units(&pieces);
-        let (n, room) = (plan::n_positions(&units), self.info().context_length.saturating_sub(reserved));
+        let (n, room) = (plan::n_positions(&units), self.info().context_length.saturating_sub(1));
+        // One position at least is left for what comes behind a prompt: a row of a probe, or a token.
         if n == 0 || n > room {
             let problem = format!("takes {n} positions; 1 to {room} are possible here");
             return Err(ApiError::invalid(field, problem));

@@ -13,6 +13,7 @@ pub mod server;
 
 mod answer;
 mod decoder;
+mod kept;
 mod parts;
 mod plan;
 mod session;

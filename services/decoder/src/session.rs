@@ -9,6 +9,7 @@ use unipic_models::prompt::Prompt;
 use unipic_nn::KvCache;
 
 use crate::decoder::{Decoder, bug, device_fault};
+use crate::kept::KeptPrompts;
 use crate::plan::{self, Stretch};
 use crate::worker::{Hidden, Job, JobRun, Rows};
 
@@ -47,18 +48,25 @@ impl Session {
         if prompts.is_empty() {
             return Err(ApiError::invalid("open.prompts", "must not be empty"));
         }
-        let units = prompts.iter().enumerate().map(|(i, prompt)| {
-            // At least one row of a probe has to fit behind a prompt.
-            Ok((i, decoder.units(prompt, &format!("open.prompts[{i}]"), 1)?))
-        });
-        let units: Vec<_> = units.collect::<Result<_, ApiError>>()?;
-        let sizes: Vec<usize> = units.iter().map(|(_, units)| plan::n_positions(units)).collect();
-        let stretches = plan::stretches(&units);
+        let n_prompts = prompts.len();
+        let common: Vec<bool> = prompts.iter().map(KeptPrompts::accepts).collect();
+        let named = prompts.into_iter().enumerate().map(|(i, prompt)| (format!("open.prompts[{i}]"), prompt));
+        let units = decoder.units(named.collect()).await?;
+        let sizes: Vec<usize> = units.iter().map(|units| plan::n_positions(units)).collect();
+        let kept = &decoder.shared.kept;
+        let mut caches: Vec<Option<KvCache>> =
+            units.iter().zip(&common).map(|(units, common)| if *common { kept.find(units) } else { None }).collect();
+        let missing: Vec<_> = units.into_iter().enumerate().filter(|(i, _)| caches[*i].is_none()).collect();
+        let stretches = plan::stretches(&missing);
         let prefilled_tokens = stretches.iter().map(|s| plan::n_positions(&s.units)).sum();
-        let span = info_span!(parent: &context.span, "prefill", prompts = prompts.len(), tokens = prefilled_tokens);
-        let caches = prefill(&decoder, stretches, prompts.len(), &context.with_span(span)).await?;
-        let kept = |(cache, n_positions)| Kept { cache, n_positions };
-        let prompts = caches.into_iter().zip(sizes).map(kept).collect();
+        let span = info_span!(parent: &context.span, "prefill", prompts = n_prompts, tokens = prefilled_tokens);
+        prefill(&decoder, stretches, &mut caches, &context.with_span(span)).await?;
+        let mut caches: Vec<KvCache> =
+            caches.into_iter().collect::<Option<_>>().ok_or_else(|| bug("a prompt was not prefilled"))?;
+        for (i, units) in missing.iter().filter(|(i, _)| common[*i]) {
+            kept.keep(units, &mut caches[*i]);
+        }
+        let prompts = caches.into_iter().zip(sizes).map(|(cache, n_positions)| Kept { cache, n_positions }).collect();
         Ok(Self { decoder, handover, prompts, prefilled_tokens })
     }
 
@@ -67,7 +75,7 @@ impl Session {
         self.prompts.iter().map(|kept| kept.n_positions)
     }
 
-    /// Positions that were computed: what prompts have in common counts once.
+    /// Positions that were computed: what prompts have in common counts once, what all sessions share not at all.
     pub fn prefilled_tokens(&self) -> usize {
         self.prefilled_tokens
     }
@@ -140,13 +148,14 @@ impl Session {
     }
 }
 
-/// Runs every stretch behind its parent's cache; stretches of equal depth share jobs. Returns the prompts' caches.
+/// Runs every stretch behind its parent's cache, those of equal depth at once, and puts the caches of the prompts that end
+/// there into `of_prompts`.
 async fn prefill(
     decoder: &Decoder,
     stretches: Vec<Stretch>,
-    n_prompts: usize,
+    of_prompts: &mut [Option<KvCache>],
     context: &JobContext,
-) -> Result<Vec<KvCache>, ApiError> {
+) -> Result<(), ApiError> {
     let mut caches: Vec<Option<KvCache>> = vec![None; stretches.len()];
     let deepest = stretches.iter().map(|s| s.depth).max().unwrap_or(0);
     for depth in 0..=deepest {
@@ -161,13 +170,12 @@ async fn prefill(
             caches[i] = Some(cache);
         }
     }
-    let mut of_prompts: Vec<Option<KvCache>> = vec![None; n_prompts];
     for (stretch, cache) in stretches.iter().zip(&mut caches) {
         for &prompt in &stretch.prompts {
             of_prompts[prompt] = cache.as_mut().map(KvCache::share);
         }
     }
-    of_prompts.into_iter().collect::<Option<_>>().ok_or_else(|| bug("a prompt was not prefilled"))
+    Ok(())
 }
 
 /// One stretch, chunk by chunk.

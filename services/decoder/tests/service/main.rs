@@ -1,0 +1,30 @@
+//! The service on the small model: its numbers, its company, and what it refuses, in process and over the wire.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod core;
+mod wire;
+
+use candle_core::{DType, Device, Tensor};
+use unipic_decoder::{Decoder, Parts};
+use unipic_engine::{Engine, EngineConfig};
+use unipic_models::load::LoadOptions;
+use unipic_test_support::tiny_a;
+use unipic_weights::Checkpoint;
+
+/// Width of the small model's hidden states.
+const WIDTH: usize = 64;
+/// Its context length.
+const CONTEXT: usize = 4096;
+
+fn start() -> Decoder {
+    let config = EngineConfig { name: "test".into(), queue_capacity: 64, max_batch_tokens: 2048 };
+    let parts = Parts::load(&Checkpoint::open(&tiny_a()).unwrap(), &LoadOptions::cpu()).unwrap();
+    Decoder::new(&Engine::spawn(config).unwrap(), parts)
+}
+
+/// Embeddings `[n, WIDTH]` that differ from seed to seed.
+fn rows(n: usize, seed: usize) -> Tensor {
+    let values: Vec<f32> = (0..n * WIDTH).map(|i| ((i * 37 + seed * 1013) % 997) as f32 / 997.0 - 0.5).collect();
+    Tensor::from_vec(values, (n, WIDTH), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap()
+}
