@@ -204,7 +204,8 @@ fn events(
         let (mut token, mut cache) = writer.begin(units).await?;
         let first_token = started.elapsed();
         let decoding = Instant::now();
-        let context = writer.context.with_span(info_span!(parent: &writer.context.span, "decode", max_tokens = most));
+        let span = info_span!(parent: &writer.context.span, "decode", max_tokens = most, tokens = tracing::field::Empty);
+        let context = writer.context.with_span(span.clone());
         let mut n = 1;
         let finish_reason = loop {
             let progress = text.push(token);
@@ -224,6 +225,7 @@ fn events(
             (token, cache) = writer.go_on(token, cache, &context).await?;
             n += 1;
         };
+        span.record("tokens", n);
         yield AnswerEvent::Done(AnswerDone {
             finish_reason,
             prompt_tokens,

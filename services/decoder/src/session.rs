@@ -13,6 +13,10 @@ use crate::kept::KeptPrompts;
 use crate::plan::{self, Stretch};
 use crate::worker::{Hidden, Job, JobRun, Rows};
 
+/// Rows of one probe job. The probes of many images are cut, so that what a pass holds in memory is bounded by the batch's
+/// budget and not by the request; one branch of an image at 1024 px (4,160 rows) is one job.
+const PROBE_ROWS: usize = 4352;
+
 /// Prompts that are kept. Dropping it frees their keys and values.
 pub struct Session {
     decoder: Decoder,
@@ -98,6 +102,13 @@ impl Session {
         }
         let n_rows: usize = segments.iter().map(|s| s.n_rows).sum();
         let span = info_span!(parent: &context.span, "probe", segments = segments.len(), rows = n_rows);
+        let context = context.with_span(span);
+        let jobs: Vec<Job> = portions(&segments).map(|portion| self.job(&rows, portion)).collect::<Result<_, _>>()?;
+        let done = futures::future::try_join_all(jobs.into_iter().map(|job| self.hidden(job, &context))).await?;
+        join(done).await
+    }
+
+    fn job(&self, rows: &Tensor, segments: &[ProbeSegment]) -> Result<Job, ApiError> {
         let run = |segment: &ProbeSegment| {
             let rows = rows.narrow(0, segment.first_row, segment.n_rows)?;
             let cache = self.prompts[segment.prompt].cache.clone();
@@ -108,7 +119,11 @@ impl Session {
             Handover::Device => Hidden::OnDevice,
             Handover::Host => Hidden::OnHost,
         };
-        let done = self.decoder.run(Job { runs, hidden }, &context.with_span(span)).await?;
+        Ok(Job { runs, hidden })
+    }
+
+    async fn hidden(&self, job: Job, context: &JobContext) -> Result<Tensor, ApiError> {
+        let done = self.decoder.run(job, context).await?;
         done.reply.hidden.ok_or_else(|| bug("a probe came back without hidden states"))
     }
 
@@ -145,6 +160,35 @@ impl Session {
             }
         }
         found
+    }
+}
+
+/// Whole segments, as many as a job's rows allow and at least one.
+fn portions(segments: &[ProbeSegment]) -> impl Iterator<Item = &[ProbeSegment]> {
+    let mut rest = segments;
+    std::iter::from_fn(move || {
+        let mut n_rows = 0;
+        let fits = |segment: &&ProbeSegment| {
+            n_rows += segment.n_rows;
+            n_rows <= PROBE_ROWS
+        };
+        let n = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (portion, behind) = rest.split_at(n);
+        rest = behind;
+        (n > 0).then_some(portion)
+    })
+}
+
+/// One matrix of several, in order.
+async fn join(mut parts: Vec<Tensor>) -> Result<Tensor, ApiError> {
+    match (parts.len(), parts.pop()) {
+        (1, Some(only)) => Ok(only),
+        (_, last) => {
+            parts.extend(last);
+            // Hundreds of megabytes are copied: not on a thread that serves connections.
+            let joined = tokio::task::spawn_blocking(move || Tensor::cat(&parts, 0)).await;
+            joined.map_err(|_| bug("joining a probe panicked"))?.map_err(device_fault)
+        }
     }
 }
 

@@ -119,6 +119,24 @@ async fn branches_share_their_image_and_change_nothing_by_it() {
 }
 
 #[tokio::test]
+async fn probes_larger_than_a_job_are_cut_between_segments() {
+    let (decoder, context) = (start(), JobContext::current());
+    let (prompt, z) = (generate("a red circle"), rows(2000, 4));
+    let mut session = decoder.open(vec![prompt.clone()], &context).await.unwrap();
+    let segments = [segment(0, 0, 2000), segment(0, 1000, 1000), segment(0, 0, 2000), segment(0, 7, 5)];
+    let hidden = session.probe(z.clone(), segments.to_vec(), &context).await.unwrap();
+    assert_eq!(hidden.dims(), [5005, WIDTH]);
+    let mut first = 0;
+    for segment in segments {
+        let z = z.narrow(0, segment.first_row, segment.n_rows).unwrap();
+        let alone = probe_alone(&decoder, prompt.clone(), &z).await;
+        let among = hidden.narrow(0, first, segment.n_rows).unwrap();
+        assert!(same_bits(&among, &alone).unwrap(), "{segment:?}");
+        first += segment.n_rows;
+    }
+}
+
+#[tokio::test]
 async fn the_unconditional_prompt_is_prefilled_for_all_sessions_and_users_text_for_none() {
     let (decoder, context, z) = (start(), JobContext::current(), rows(5, 3));
     let open = |prompts: Vec<Prompt>| decoder.open(prompts, &context);
