@@ -18,6 +18,13 @@ pub const DOMAIN: &str = "unipic";
 /// How the text of a denial begins; taken off again when it is read.
 const NOT_ALLOWED: &str = "not allowed: ";
 
+/// Bytes of one text in a status. A codec may quote half a file in its complaint.
+const TEXT_BYTES: usize = 240;
+
+/// Bytes of all violations of a status. A status travels in headers, where the texts stand three times over, in part in
+/// base64, and gRPC's clients take no more than 8 KiB: a longer one would reach them as another error altogether.
+const VIOLATION_BYTES: usize = 1536;
+
 /// Why a request was not served, machine-readable: `ErrorInfo.reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -243,8 +250,36 @@ fn resource_exhausted(
     reason.map(|reason| ApiError::Overloaded { reason, retry_after })
 }
 
+/// The violations that fit a status, and how many more there are.
+fn fitting(violations: Vec<FieldViolation>) -> Vec<FieldViolation> {
+    let (total, mut room, mut kept) = (violations.len(), VIOLATION_BYTES, Vec::new());
+    for violation in violations {
+        let violation = FieldViolation::new(shortened(violation.field), shortened(violation.description));
+        let Some(left) = room.checked_sub(violation.field.len() + violation.description.len()) else { break };
+        room = left;
+        kept.push(violation);
+    }
+    if kept.len() < total {
+        let more = total - kept.len();
+        kept.push(FieldViolation::new("request", format!("{more} further violations are not listed")));
+    }
+    kept
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES));
+        text.push('…');
+    }
+    text
+}
+
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
+        let error = match error {
+            ApiError::Invalid(violations) => ApiError::Invalid(fitting(violations)),
+            error => error,
+        };
         if let ApiError::Other { code, message } = error {
             return Self::new(code, message);
         }

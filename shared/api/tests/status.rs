@@ -43,6 +43,22 @@ fn errors_survive_the_trip() {
 }
 
 #[test]
+fn a_status_fits_its_headers_however_much_is_wrong() {
+    let many = (0..50_000).map(|i| FieldViolation::new(format!("turns[0].parts[{i}]"), "must be a text or an image"));
+    let quoted = FieldViolation::new("image", "×".repeat(200_000));
+    for violations in [many.collect(), vec![quoted.clone()], vec![quoted; 100]] {
+        let n = violations.len();
+        let status = Status::from(ApiError::Invalid(violations));
+        let headers = status.clone().into_http::<()>().into_parts().0.headers;
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        assert!(bytes <= 14 << 10, "{bytes} bytes of headers");
+        let told = status.get_error_details().bad_request().unwrap().field_violations.clone();
+        let last = &told[told.len() - 1];
+        assert!(n == 1 || last.description == format!("{} further violations are not listed", n - (told.len() - 1)));
+    }
+}
+
+#[test]
 fn refusals_say_when_to_come_back() {
     let retry_after = Duration::from_secs(2);
     let status = Status::from(ApiError::Overloaded { reason: Reason::QueueFull, retry_after });
