@@ -6,12 +6,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason};
 
@@ -20,13 +21,20 @@ use unipic_serving::CallContext;
 /// Events that may wait for a client that reads slowly; then the flow waits too.
 const CAPACITY: usize = 16;
 
+/// How long a flow waits for a client to take one more event. Without a limit, one that stops reading would keep its place,
+/// and the devices' caches with it, until its deadline; no link is so slow that one picture takes longer.
+const STALL: Duration = Duration::from_secs(60);
+
 /// Where a flow puts its events.
 #[derive(Debug)]
-pub(crate) struct Events<T>(mpsc::Sender<Result<T, Status>>);
+pub(crate) struct Events<T> {
+    sender: mpsc::Sender<Result<T, Status>>,
+    stall: Duration,
+}
 
 impl<T> Clone for Events<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { sender: self.sender.clone(), stall: self.stall }
     }
 }
 
@@ -34,14 +42,20 @@ impl<T> Events<T> {
     /// Hands an event to the client.
     ///
     /// # Errors
-    /// `Cancelled` when nobody listens any more.
+    /// `Cancelled` when nobody listens any more, ABORTED when the client has stopped reading.
     pub(crate) async fn send(&self, event: impl Into<T>) -> Result<(), ApiError> {
-        self.0.send(Ok(event.into())).await.map_err(|_| ApiError::Cancelled)
+        match tokio::time::timeout(self.stall, self.sender.send(Ok(event.into()))).await {
+            Ok(sent) => sent.map_err(|_| ApiError::Cancelled),
+            Err(_) => {
+                let message = format!("the client has read nothing for {} s", self.stall.as_secs());
+                Err(ApiError::Other { code: Code::Aborted, message })
+            }
+        }
     }
 
     /// Hands over an event that is not worth waiting for: it is lost when the client reads slowly.
     pub(crate) fn offer(&self, event: impl Into<T>) {
-        let _ = self.0.try_send(Ok(event.into()));
+        let _ = self.sender.try_send(Ok(event.into()));
     }
 }
 
@@ -64,7 +78,8 @@ impl<T: Send + 'static> EventStream<T> {
         // The call's own token fires when the server drops the response; this one also when only the stream is dropped.
         let cancel = call.cancel.child_token();
         let deadline = call.deadline.into();
-        let flow = flow(Events(sender.clone()), CallContext { cancel: cancel.clone(), ..call });
+        let flow =
+            flow(Events { sender: sender.clone(), stall: STALL }, CallContext { cancel: cancel.clone(), ..call });
         let task = async move {
             let in_time = tokio::time::timeout_at(deadline, flow).await;
             let outcome = in_time.unwrap_or(Err(ApiError::DeadlineExceeded));
@@ -93,5 +108,25 @@ impl<T> Stream for EventStream<T> {
         let outcome = ready!(Pin::new(&mut self.task).poll(context));
         self.ended = true;
         Poll::Ready(outcome.is_err().then(|| Err(ApiError::Fault(Reason::Bug).into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_stops_reading_ends_its_flow() {
+        let (sender, mut told) = mpsc::channel::<Result<u32, Status>>(2);
+        let events = Events { sender, stall: Duration::from_millis(20) };
+        for event in 0..2_u32 {
+            assert!(events.send(event).await.is_ok());
+        }
+        let error = events.send(2_u32).await.err().map(|error| error.code());
+        assert_eq!(error, Some(Code::Aborted));
+        assert!(told.recv().await.is_some());
+        assert!(events.send(3_u32).await.is_ok(), "one that reads again is served again");
+        drop(told);
+        assert_eq!(events.send(4_u32).await.err().map(|error| error.code()), Some(Code::Cancelled));
     }
 }

@@ -130,10 +130,11 @@ impl<B: Backends> ImageFlow<B> {
     async fn preview(
         &self,
         image: SynthesisImage,
-        delivery: &Delivery,
+        delivery: &mut Delivery,
         events: &Events<ImageEvent>,
     ) -> Result<(), ApiError> {
-        let (number, iteration) = (image.image, delivery.iteration());
+        let number = image.image;
+        let Some(iteration) = delivery.preview(number)? else { return Ok(()) };
         let data = self.gateway.shared.pictures.encode(image.pixels, self.spec.format, None).await?;
         let media_type = self.spec.format.media_type().to_owned();
         events.send(ImageEvent::Preview(pb::Preview { image: number, iteration, data, media_type })).await

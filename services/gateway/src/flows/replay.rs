@@ -17,11 +17,16 @@ pub(super) struct Delivery {
     delivered: Vec<bool>,
     /// The furthest iteration the client was told of, in the current set of images.
     told: Option<u32>,
+    /// The iteration that the current attempt has reached: a replay is behind what the client was told.
+    now: u32,
+    /// The iteration of each image's last preview; 0 before the first.
+    previewed: Vec<u32>,
 }
 
 impl Delivery {
     pub(super) fn new(n_images: u32) -> Self {
-        Self { delivered: vec![false; n_images as usize], told: None }
+        let n_images = n_images as usize;
+        Self { delivered: vec![false; n_images], told: None, now: 0, previewed: vec![0; n_images] }
     }
 
     /// Narrows a request to the images that are not delivered yet.
@@ -35,6 +40,7 @@ impl Delivery {
 
     /// Progress as the client should see it: over all images, and never backwards. None when it brings nothing new.
     pub(super) fn progress(&mut self, progress: pb::SynthesisProgress) -> Option<pb::SynthesisProgress> {
+        self.now = progress.iteration;
         if self.told.is_some_and(|told| progress.iteration <= told) {
             return None;
         }
@@ -47,9 +53,15 @@ impl Delivery {
         Some(pb::SynthesisProgress { known_tokens: known, total_tokens: all, ..progress })
     }
 
-    /// The furthest iteration the client was told of.
-    pub(super) fn iteration(&self) -> u32 {
-        self.told.unwrap_or(0)
+    /// The iteration of a preview about to be sent. None when the client has seen one as late.
+    ///
+    /// # Errors
+    /// A fault, when nobody asked for an image of that number.
+    pub(super) fn preview(&mut self, image: u32) -> Result<Option<u32>, ApiError> {
+        let seen = self.previewed.get_mut(image as usize).ok_or(ApiError::Fault(Reason::Bug))?;
+        let is_new = self.now > *seen;
+        *seen = self.now.max(*seen);
+        Ok(is_new.then_some(self.now))
     }
 
     /// Notes an image about to be sent. False when the client has it already.
@@ -67,5 +79,27 @@ impl Delivery {
     /// A fault, when the synthesis ended well without all images.
     pub(super) fn complete(&self) -> Result<(), ApiError> {
         if self.delivered.iter().all(|done| *done) { Ok(()) } else { Err(ApiError::Fault(Reason::Bug)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_repeats_neither_progress_nor_previews() {
+        let at = |iteration| pb::SynthesisProgress { iteration, iterations: 9, known_tokens: 0, total_tokens: 8 };
+        let mut delivery = Delivery::new(2);
+        let mut seen = Vec::new();
+        // The first attempt is lost between the two previews of iteration 4.
+        for (iteration, images) in [(0, 0), (2, 2), (4, 1), (0, 0), (2, 2), (4, 2), (6, 2)] {
+            let told = delivery.progress(at(iteration)).is_some();
+            let previews: Vec<_> = (0..images).filter_map(|image| delivery.preview(image).ok()?).collect();
+            seen.push((told, previews));
+        }
+        let first = [(true, vec![]), (true, vec![2, 2]), (true, vec![4])];
+        let replay = [(false, vec![]), (false, vec![]), (false, vec![4]), (true, vec![6, 6])];
+        assert_eq!(seen, [&first[..], &replay[..]].concat());
+        assert!(delivery.preview(2).is_err());
     }
 }
