@@ -102,6 +102,7 @@ fn session_replies(
                 Some(session_request::Message::Frame(_)) => Err(ApiError::invalid("frame", "came without a probe"))?,
                 None => Err(ApiError::invalid("message", "is missing"))?,
             };
+            check_reply(&segments, decoder.info().llm_width)?;
             let rows = incoming.tensor("frame").await?;
             let segments = segments.into_iter().map(segment).collect();
             let hidden = session.probe(rows, segments, &context).await?;
@@ -110,6 +111,17 @@ fn session_replies(
             }
         }
     }
+}
+
+/// Segments may name the same rows as often as they like, so a small message could ask for any amount of work: what is
+/// asked for has to fit the tensor that answers it.
+fn check_reply(segments: &[pb::ProbeSegment], width: usize) -> Result<(), ApiError> {
+    let rows: u64 = segments.iter().map(|segment| u64::from(segment.n_rows)).sum();
+    let most = limits::TENSOR_BYTES / (width * size_of::<f32>()).max(1) as u64;
+    if rows > most {
+        return Err(ApiError::invalid("probe.segments", format!("{rows} rows in all; at most {most} are answered")));
+    }
+    Ok(())
 }
 
 fn segment(segment: pb::ProbeSegment) -> ProbeSegment {

@@ -238,6 +238,7 @@ async fn streams_that_break_the_protocol_are_refused_by_field() {
         ("an unknown prompt", probed(&[(1, 0, 1)], &x), "probe.segments[0].prompt"),
         ("rows beyond the end", probed(&[(0, 2, 2)], &x), "probe.segments[0].n_rows"),
         ("no rows", probed(&[(0, 0, 0)], &x), "probe.segments[0].n_rows"),
+        ("more work than an answer holds", probed(&[(0, 0, 3); 200_000], &x), "probe.segments"),
         ("rows of another width", probed(&[(0, 0, 1)], &wide), "frame"),
         ("bytes for numbers", probed(&[(0, 0, 1)], &bytes), "frame"),
         ("a number that is none", [opened(), vec![probe(&[(0, 0, 1)])], no_numbers()].concat(), "frame"),
