@@ -149,6 +149,9 @@ async fn what_is_wrong_is_named() {
             assert!(readable(&status).contains(field), "{field}: {}", readable(&status));
         }
     }
+    // The last number that an image can have.
+    let last = pb::SynthesisParameters { first_image: u32::MAX - 1, n_images: 1, ..parameters(0) };
+    assert_eq!(run(&mut client, alone(last)).await.unwrap().1.len(), 1);
     // The service is as well as before.
     assert!(run(&mut client, alone(parameters(0))).await.is_ok());
 }

@@ -215,7 +215,8 @@ impl Generation {
         of: impl Fn(u32, u32) -> Result<PlaceDraw, DrawsError>,
     ) -> Result<Vec<f32>, GenerationError> {
         let mut values = Vec::new();
-        for (image, places) in (self.settings.first_image..).zip(&iteration.images) {
+        // The images first: the numbers must not be asked for one beyond the last, which may not exist.
+        for (places, image) in iteration.images.iter().zip(self.settings.first_image..) {
             for &place in &places.reveal {
                 values.extend(of(image, place)?);
             }
