@@ -3,6 +3,27 @@
 //! [`connect`] makes a [`Connection`] to one or more replicas, over which every generated client works; statuses that
 //! come out of it are already put right (a server killed in the middle of a stream is UNAVAILABLE, not UNKNOWN).
 //! [`UniPicClient`] is what users of the public service want: deadlines, retries and errors to read.
+//!
+//! ```no_run
+//! use futures::StreamExt;
+//! use unipic_api::pb::{GenerateRequest, ImageOptions, generate_response::Event};
+//! use unipic_client::UniPicClient;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = UniPicClient::new(&["http://127.0.0.1:50051".parse()?])?;
+//! let options = ImageOptions { width: Some(512), height: Some(512), seed: Some(7), ..Default::default() };
+//! let request = GenerateRequest { prompt: "a red circle".into(), options: Some(options), ..Default::default() };
+//! let mut events = client.generate(request).await?;
+//! while let Some(event) = events.next().await {
+//!     match event?.event {
+//!         Some(Event::Progress(step)) => println!("iteration {} of {}", step.iteration, step.iterations),
+//!         Some(Event::Image(image)) => std::fs::write("circle.png", &image.data)?,
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod connection;
 mod endpoint;

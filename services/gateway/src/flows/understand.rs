@@ -57,7 +57,7 @@ pub(crate) async fn understand<B: Backends>(
         seed,
         stop: spec.stop,
     };
-    let mut speech = Speech { events, said: String::new(), first_token_ms: None, began };
+    let mut speech = Speech { events, said: String::new() };
     let span = tracing::info_span!("answer", pieces = answer.prompt.len());
     let done = speak(&gateway, answer, &call, &mut speech).instrument(span).await.map_err(blame::question)?;
     let total_ms = ms_since(began);
@@ -66,7 +66,8 @@ pub(crate) async fn understand<B: Backends>(
         prompt_tokens: done.prompt_tokens,
         completion_tokens: done.completion_tokens,
         encode_ms,
-        first_token_ms: speech.first_token_ms.unwrap_or(total_ms),
+        // Counted back from the end: the first token may be part of a character that is not whole yet.
+        first_token_ms: (total_ms - done.decode_ms).max(0.0),
         total_ms,
         encoder_path: path as i32,
         seed,
@@ -104,8 +105,6 @@ async fn embed_turns<B: Backends>(
 struct Speech {
     events: Events<UnderstandEvent>,
     said: String,
-    first_token_ms: Option<f64>,
-    began: Instant,
 }
 
 impl Speech {
@@ -116,7 +115,6 @@ impl Speech {
     async fn hear(&mut self, text: &str) -> Result<(), ApiError> {
         if let Some(new) = text.strip_prefix(self.said.as_str()) {
             if !new.is_empty() {
-                self.first_token_ms.get_or_insert_with(|| ms_since(self.began));
                 self.events.send(UnderstandEvent::Text(new.to_owned())).await?;
                 self.said.push_str(new);
             }
