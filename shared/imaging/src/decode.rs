@@ -34,11 +34,7 @@ pub struct DecodeLimits {
 impl Default for DecodeLimits {
     /// 32 MiB of file, 64 million pixels, 512 MiB of memory.
     fn default() -> Self {
-        Self {
-            max_bytes: 32 << 20,
-            max_pixels: 64_000_000,
-            max_alloc_bytes: 512 << 20,
-        }
+        Self { max_bytes: 32 << 20, max_pixels: 64_000_000, max_alloc_bytes: 512 << 20 }
     }
 }
 
@@ -54,10 +50,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Rgb8, ImageError> {
         return Err(ImageError::Empty);
     }
     if bytes.len() > limits.max_bytes {
-        return Err(ImageError::TooManyBytes {
-            got: bytes.len(),
-            limit: limits.max_bytes,
-        });
+        return Err(ImageError::TooManyBytes { got: bytes.len(), limit: limits.max_bytes });
     }
     let format = image::guess_format(bytes).map_err(|_| ImageError::UnknownFormat)?;
     let name = format_name(format).ok_or(ImageError::UnknownFormat)?;
@@ -82,19 +75,14 @@ fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str, limits: &Dec
         check_size(width, height, limits)?;
     }
     reader.limits(codec_limits);
-    let mut decoder = reader
-        .into_decoder()
-        .map_err(|error| translate(error, name, limits, known_size))?;
+    let mut decoder = reader.into_decoder().map_err(|error| translate(error, name, limits, known_size))?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
     // Broken EXIF data says nothing about the pixels, so it only costs the rotation.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let needed = memory_needed(&decoder, orientation, jpeg.is_some_and(|facts| facts.progressive));
     if needed > limits.max_alloc_bytes {
-        return Err(ImageError::TooMuchMemory {
-            needed,
-            limit: limits.max_alloc_bytes,
-        });
+        return Err(ImageError::TooMuchMemory { needed, limit: limits.max_alloc_bytes });
     }
     let size = Some((width, height));
     let pixels = DynamicImage::from_decoder(decoder).map_err(|error| translate(error, name, limits, size))?;
@@ -107,18 +95,10 @@ fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), Imag
         return Err(ImageError::NoPixels { width, height });
     }
     if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(ImageError::TooManyPixels {
-            width,
-            height,
-            limit: limits.max_pixels,
-        });
+        return Err(ImageError::TooManyPixels { width, height, limit: limits.max_pixels });
     }
     if width.max(height) > MAX_SIDE {
-        return Err(ImageError::SideTooLong {
-            width,
-            height,
-            limit: MAX_SIDE,
-        });
+        return Err(ImageError::SideTooLong { width, height, limit: MAX_SIDE });
     }
     Ok(())
 }
@@ -165,25 +145,21 @@ fn translate(error: CodecError, format: &'static str, limits: &DecodeLimits, siz
     let reason = error.to_string();
     match error {
         CodecError::Limits(limit) => match (limit.kind(), size) {
-            (LimitErrorKind::DimensionError, Some((width, height))) => ImageError::SideTooLong {
-                width,
-                height,
-                limit: MAX_SIDE,
-            },
-            (LimitErrorKind::DimensionError, None) => ImageError::Unsupported {
-                format,
-                reason: format!("a side is longer than {MAX_SIDE} pixels"),
-            },
+            (LimitErrorKind::DimensionError, Some((width, height))) => {
+                ImageError::SideTooLong { width, height, limit: MAX_SIDE }
+            }
+            (LimitErrorKind::DimensionError, None) => {
+                ImageError::Unsupported { format, reason: format!("a side is longer than {MAX_SIDE} pixels") }
+            }
             _ => ImageError::TooMuchMemory {
                 needed: limits.max_alloc_bytes.saturating_add(1),
                 limit: limits.max_alloc_bytes,
             },
         },
         CodecError::Unsupported(_) => ImageError::Unsupported { format, reason },
-        CodecError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => ImageError::Truncated {
-            format,
-            reason: "the file ends inside the image".to_owned(),
-        },
+        CodecError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+            ImageError::Truncated { format, reason: "the file ends inside the image".to_owned() }
+        }
         _ => ImageError::Malformed { format, reason },
     }
 }

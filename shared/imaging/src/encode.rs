@@ -60,16 +60,9 @@ impl Format {
 /// image (JPEG sides end at 65,535, WebP's at 16,383) or a text key is not 1 to 79 Latin-1 characters.
 pub fn encode(image: &Rgb8, format: Format, text: &[(&str, &str)]) -> Result<Vec<u8>, ImageError> {
     if image.data.len() as u128 != u128::from(image.width) * u128::from(image.height) * 3 {
-        return Err(ImageError::WrongLength {
-            width: image.width,
-            height: image.height,
-            got: image.data.len(),
-        });
+        return Err(ImageError::WrongLength { width: image.width, height: image.height, got: image.data.len() });
     }
-    let fail = |reason: String| ImageError::Encode {
-        format: format.name(),
-        reason,
-    };
+    let fail = |reason: String| ImageError::Encode { format: format.name(), reason };
     let mut file = Vec::new();
     let (width, height, colour) = (image.width, image.height, ExtendedColorType::Rgb8);
     match format {
@@ -111,16 +104,10 @@ fn write_png(image: &Rgb8, text: &[(&str, &str)], file: &mut Vec<u8>) -> Result<
 /// # Errors
 /// [`ImageError::Malformed`] when the file is no PNG or its header is damaged.
 pub fn read_png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, ImageError> {
-    let fail = |error: png::DecodingError| ImageError::Malformed {
-        format: "PNG",
-        reason: error.to_string(),
-    };
+    let fail = |error: png::DecodingError| ImageError::Malformed { format: "PNG", reason: error.to_string() };
     let reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(fail)?;
     let info = reader.info();
-    let plain = info
-        .uncompressed_latin1_text
-        .iter()
-        .map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
+    let plain = info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
     let mut text: Vec<_> = plain.collect();
     for chunk in &info.utf8_text {
         text.push((chunk.keyword.clone(), chunk.get_text().map_err(fail)?));

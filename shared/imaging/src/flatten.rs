@@ -19,13 +19,13 @@ pub(crate) fn flatten(image: DynamicImage, format: &'static str) -> Result<Rgb8,
         DynamicImage::ImageLuma16(buffer) => each(buffer.as_raw(), |&[l]| [to_8(l); 3]),
         DynamicImage::ImageLumaA16(buffer) => each(buffer.as_raw(), |&[l, a]| over_white([to_8(l); 3], to_8(a))),
         DynamicImage::ImageRgb16(buffer) => each(buffer.as_raw(), |&[r, g, b]| [to_8(r), to_8(g), to_8(b)]),
-        DynamicImage::ImageRgba16(buffer) => each(buffer.as_raw(), |&[r, g, b, a]| {
-            over_white([to_8(r), to_8(g), to_8(b)], to_8(a))
-        }),
+        DynamicImage::ImageRgba16(buffer) => {
+            each(buffer.as_raw(), |&[r, g, b, a]| over_white([to_8(r), to_8(g), to_8(b)], to_8(a)))
+        }
         DynamicImage::ImageRgb32F(buffer) => each(buffer.as_raw(), |rgb: &[f32; 3]| rgb.map(unit_to_8)),
-        DynamicImage::ImageRgba32F(buffer) => each(buffer.as_raw(), |&[r, g, b, a]: &[f32; 4]| {
-            over_white([r, g, b].map(unit_to_8), unit_to_8(a))
-        }),
+        DynamicImage::ImageRgba32F(buffer) => {
+            each(buffer.as_raw(), |&[r, g, b, a]: &[f32; 4]| over_white([r, g, b].map(unit_to_8), unit_to_8(a)))
+        }
         other => {
             let reason = format!("samples of type {:?}", other.color());
             return Err(ImageError::Unsupported { format, reason });

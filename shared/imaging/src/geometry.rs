@@ -25,11 +25,8 @@ pub fn centre_crop_to_aspect(image: &Rgb8, width: u32, height: u32) -> (Rgb8, Cr
     let (w, h) = (u64::from(width.max(1)), u64::from(height.max(1)));
     let (full_w, full_h) = (u64::from(image.width), u64::from(image.height));
     // Cross-multiplied, so that equal aspects keep every pixel.
-    let (crop_w, crop_h) = if full_w * h > full_h * w {
-        ((full_h * w / h).max(1), full_h)
-    } else {
-        (full_w, (full_w * h / w).max(1))
-    };
+    let (crop_w, crop_h) =
+        if full_w * h > full_h * w { ((full_h * w / h).max(1), full_h) } else { (full_w, (full_w * h / w).max(1)) };
     let area = CropBox {
         x: ((full_w - crop_w) / 2) as u32,
         y: ((full_h - crop_h) / 2) as u32,
@@ -43,18 +40,10 @@ pub fn centre_crop_to_aspect(image: &Rgb8, width: u32, height: u32) -> (Rgb8, Cr
 fn cut(image: &Rgb8, area: CropBox) -> Rgb8 {
     let row_bytes = area.width as usize * 3;
     let first = area.x as usize * 3;
-    let rows = image
-        .data
-        .chunks_exact(image.stride())
-        .skip(area.y as usize)
-        .take(area.height as usize);
+    let rows = image.data.chunks_exact(image.stride()).skip(area.y as usize).take(area.height as usize);
     let mut data = Vec::with_capacity(row_bytes * area.height as usize);
     rows.for_each(|row| data.extend_from_slice(&row[first..first + row_bytes]));
-    Rgb8 {
-        width: area.width,
-        height: area.height,
-        data,
-    }
+    Rgb8 { width: area.width, height: area.height, data }
 }
 
 /// The image in the middle of a square of `fill`, as long as its longer side. An odd margin leaves its extra pixel on the
@@ -98,25 +87,20 @@ pub fn square_pad(image: &Rgb8, size: u32, fill: [u8; 3]) -> Rgb8 {
     let mut rows = vec![0_u8; image.height as usize * size as usize * 3];
     let row_bytes = image.stride();
     let padded_row = || fill.repeat(side as usize);
-    rows.par_chunks_exact_mut(size as usize * 3)
-        .zip(image.data.par_chunks_exact(row_bytes))
-        .for_each_init(padded_row, |row, (out, pixels)| {
+    rows.par_chunks_exact_mut(size as usize * 3).zip(image.data.par_chunks_exact(row_bytes)).for_each_init(
+        padded_row,
+        |row, (out, pixels)| {
             row[margin..margin + row_bytes].copy_from_slice(pixels);
             across_rows(row, out, &filter);
-        });
+        },
+    );
     let mut border = vec![0_u8; size as usize * 3];
     across_rows(&padded_row(), &mut border, &filter);
     let top = (side - image.height) as usize / 2;
     let out_row = size as usize * 3;
     let data = down_columns(&filter, size, size, |y| {
-        let inside = y
-            .checked_sub(top)
-            .and_then(|y| rows.get(y * out_row..(y + 1) * out_row));
+        let inside = y.checked_sub(top).and_then(|y| rows.get(y * out_row..(y + 1) * out_row));
         inside.unwrap_or(&border)
     });
-    Rgb8 {
-        width: size,
-        height: size,
-        data,
-    }
+    Rgb8 { width: size, height: size, data }
 }

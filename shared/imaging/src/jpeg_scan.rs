@@ -44,15 +44,9 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<JpegFacts, ImageError> {
                 let &[_, h1, h0, w1, w0, n, ..] = body else {
                     return Err(malformed("its frame header is too short"));
                 };
-                let (width, height) = (
-                    u32::from(u16::from_be_bytes([w1, w0])),
-                    u32::from(u16::from_be_bytes([h1, h0])),
-                );
-                facts = Some(JpegFacts {
-                    width,
-                    height,
-                    progressive: marker == 0xC2,
-                });
+                let (width, height) =
+                    (u32::from(u16::from_be_bytes([w1, w0])), u32::from(u16::from_be_bytes([h1, h0])));
+                facts = Some(JpegFacts { width, height, progressive: marker == 0xC2 });
                 inks = n;
             }
             0xEE if body.starts_with(b"Adobe") => adobe = true,
@@ -90,23 +84,15 @@ fn segment<'a>(bytes: &'a [u8], pos: &mut usize) -> Result<&'a [u8], ImageError>
     if length < 2 {
         return Err(malformed("a segment is shorter than its own length field"));
     }
-    let body = bytes
-        .get(*pos + 2..*pos + length)
-        .ok_or_else(|| truncated("it ends inside a header"))?;
+    let body = bytes.get(*pos + 2..*pos + length).ok_or_else(|| truncated("it ends inside a header"))?;
     *pos += length;
     Ok(body)
 }
 
 fn truncated(reason: &str) -> ImageError {
-    ImageError::Truncated {
-        format: NAME,
-        reason: reason.to_owned(),
-    }
+    ImageError::Truncated { format: NAME, reason: reason.to_owned() }
 }
 
 fn malformed(reason: &str) -> ImageError {
-    ImageError::Malformed {
-        format: NAME,
-        reason: reason.to_owned(),
-    }
+    ImageError::Malformed { format: NAME, reason: reason.to_owned() }
 }

@@ -30,21 +30,14 @@ impl Filter {
         // Shrinking widens the filter (that is the antialiasing); growing does not narrow it.
         let filter_scale = scale.max(1.0);
         let support = SUPPORT * filter_scale;
-        let mut filter = Self {
-            taps: Vec::with_capacity(to as usize),
-            weights: Vec::new(),
-        };
+        let mut filter = Self { taps: Vec::with_capacity(to as usize), weights: Vec::new() };
         for position in 0..to {
             let centre = (f64::from(position) + 0.5) * scale;
             // Truncation toward zero, then clamping, as the C code does.
             let first = ((centre - support + 0.5) as i64).max(0);
             let end = ((centre + support + 0.5) as i64).min(i64::from(from));
-            filter.push(
-                first as usize,
-                (first..end)
-                    .map(|x| cubic((x as f64 - centre + 0.5) / filter_scale))
-                    .collect(),
-            );
+            filter
+                .push(first as usize, (first..end).map(|x| cubic((x as f64 - centre + 0.5) / filter_scale)).collect());
         }
         filter
     }
@@ -114,9 +107,7 @@ pub(crate) fn down_columns<'a>(
                     *sum += i32::from(*sample) * weight;
                 }
             }
-            out.iter_mut()
-                .zip(sums.iter())
-                .for_each(|(sample, sum)| *sample = to_sample(*sum));
+            out.iter_mut().zip(sums.iter()).for_each(|(sample, sum)| *sample = to_sample(*sum));
         },
     );
     data
@@ -138,11 +129,7 @@ pub fn resize_bicubic(image: &Rgb8, width: u32, height: u32) -> Rgb8 {
         data.par_chunks_exact_mut(width as usize * 3)
             .zip(image.data.par_chunks_exact(image.stride()))
             .for_each(|(out, row)| across_rows(row, out, &filter));
-        narrowed = Rgb8 {
-            width,
-            height: image.height,
-            data,
-        };
+        narrowed = Rgb8 { width, height: image.height, data };
         &narrowed
     };
     if height == image.height {

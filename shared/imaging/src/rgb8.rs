@@ -21,11 +21,7 @@ impl Rgb8 {
     pub fn new(width: u32, height: u32, data: Vec<u8>) -> Result<Self, ImageError> {
         let wanted = u128::from(width) * u128::from(height) * 3;
         if wanted == 0 || wanted != data.len() as u128 {
-            return Err(ImageError::WrongLength {
-                width,
-                height,
-                got: data.len(),
-            });
+            return Err(ImageError::WrongLength { width, height, got: data.len() });
         }
         Ok(Self { width, height, data })
     }

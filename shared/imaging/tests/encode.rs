@@ -13,10 +13,7 @@ fn picture() -> Rgb8 {
 fn lossless_formats_return_every_sample() {
     for format in [Format::Png, Format::WebP] {
         let file = encode(&picture(), format, &[("unipic", "{}")]).expect("encodes");
-        assert!(
-            decode(&file, &DecodeLimits::default()).expect("decodes") == picture(),
-            "{format:?}"
-        );
+        assert!(decode(&file, &DecodeLimits::default()).expect("decodes") == picture(), "{format:?}");
     }
 }
 
@@ -42,20 +39,10 @@ fn png_text_survives_in_any_script() {
 fn what_a_format_cannot_hold_is_an_error() {
     let wide = Rgb8::filled(70_000, 1, [0; 3]);
     for format in [Format::Jpeg, Format::WebP] {
-        assert!(
-            matches!(encode(&wide, format, &[]), Err(ImageError::Encode { .. })),
-            "{format:?}"
-        );
+        assert!(matches!(encode(&wide, format, &[]), Err(ImageError::Encode { .. })), "{format:?}");
     }
-    let wrong = Rgb8 {
-        width: 9,
-        height: 9,
-        data: vec![0; 5],
-    };
-    assert!(matches!(
-        encode(&wrong, Format::Png, &[]),
-        Err(ImageError::WrongLength { .. })
-    ));
+    let wrong = Rgb8 { width: 9, height: 9, data: vec![0; 5] };
+    assert!(matches!(encode(&wrong, Format::Png, &[]), Err(ImageError::WrongLength { .. })));
     assert!(encode(&picture(), Format::Png, &[("", "x")]).is_err());
 }
 
@@ -63,11 +50,7 @@ fn what_a_format_cannot_hold_is_an_error() {
 fn crops_are_centred_and_as_large_as_can_be() {
     let check = |from: (u32, u32), aspect: (u32, u32), expected: (u32, u32, u32, u32)| {
         let (image, area) = centre_crop_to_aspect(&Rgb8::filled(from.0, from.1, [5; 3]), aspect.0, aspect.1);
-        assert_eq!(
-            (area.x, area.y, area.width, area.height),
-            expected,
-            "{from:?} to {aspect:?}"
-        );
+        assert_eq!((area.x, area.y, area.width, area.height), expected, "{from:?} to {aspect:?}");
         assert_eq!((image.width, image.height), (expected.2, expected.3));
         assert_eq!(image.data.len(), expected.2 as usize * expected.3 as usize * 3);
     };

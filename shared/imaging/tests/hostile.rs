@@ -11,11 +11,7 @@ use std::sync::Mutex;
 
 use unipic_imaging::{DecodeLimits, ImageError, decode};
 
-const LIMITS: DecodeLimits = DecodeLimits {
-    max_bytes: 4 << 20,
-    max_pixels: 16_000_000,
-    max_alloc_bytes: 64 << 20,
-};
+const LIMITS: DecodeLimits = DecodeLimits { max_bytes: 4 << 20, max_pixels: 16_000_000, max_alloc_bytes: 64 << 20 };
 
 /// Memory is measured for the whole process, so the tests of this file take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -24,8 +20,7 @@ static TURN: Mutex<()> = Mutex::new(());
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok())
-        .unwrap_or(0)
+    line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
 }
 
 fn reset_peak() {
@@ -37,10 +32,7 @@ struct Lcg(u64);
 
 impl Lcg {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }
 }
@@ -79,17 +71,10 @@ fn no_file_panics_or_takes_more_memory_than_allowed() {
         let grown = peak_kib().saturating_sub(before);
         assert!(grown <= 66 << 10, "{name}: memory grew by {grown} KiB");
         match result {
-            Ok(image) => assert_eq!(
-                image.data.len(),
-                image.width as usize * image.height as usize * 3,
-                "{name}"
-            ),
+            Ok(image) => assert_eq!(image.data.len(), image.width as usize * image.height as usize * 3, "{name}"),
             Err(error) => {
                 refused += 1;
-                assert!(
-                    !matches!(error, ImageError::CodecFault { .. }),
-                    "{name}: a decoder panicked"
-                );
+                assert!(!matches!(error, ImageError::CodecFault { .. }), "{name}: a decoder panicked");
                 assert!(!error.to_string().is_empty());
             }
         }
@@ -123,36 +108,12 @@ fn refusals_say_which_rule_was_broken() {
     let png = seeds::png_rgb();
     let tight = |limits: DecodeLimits| decode(&png, &limits).expect_err("beyond the limit");
     assert_eq!(decode(&[], &LIMITS), Err(ImageError::Empty));
-    assert_eq!(
-        decode(b"hello, world, this is text", &LIMITS),
-        Err(ImageError::UnknownFormat)
-    );
-    assert!(matches!(
-        tight(DecodeLimits {
-            max_bytes: 10,
-            ..LIMITS
-        }),
-        ImageError::TooManyBytes { limit: 10, .. }
-    ));
-    assert!(matches!(
-        tight(DecodeLimits {
-            max_pixels: 10,
-            ..LIMITS
-        }),
-        ImageError::TooManyPixels { limit: 10, .. }
-    ));
-    let starved = tight(DecodeLimits {
-        max_alloc_bytes: 100,
-        ..LIMITS
-    });
-    assert!(
-        matches!(starved, ImageError::TooMuchMemory { limit: 100, .. }),
-        "{starved}"
-    );
-    assert!(matches!(
-        decode(&crafted::cmyk_jpeg(false), &LIMITS),
-        Err(ImageError::Unsupported { .. })
-    ));
+    assert_eq!(decode(b"hello, world, this is text", &LIMITS), Err(ImageError::UnknownFormat));
+    assert!(matches!(tight(DecodeLimits { max_bytes: 10, ..LIMITS }), ImageError::TooManyBytes { limit: 10, .. }));
+    assert!(matches!(tight(DecodeLimits { max_pixels: 10, ..LIMITS }), ImageError::TooManyPixels { limit: 10, .. }));
+    let starved = tight(DecodeLimits { max_alloc_bytes: 100, ..LIMITS });
+    assert!(matches!(starved, ImageError::TooMuchMemory { limit: 100, .. }), "{starved}");
+    assert!(matches!(decode(&crafted::cmyk_jpeg(false), &LIMITS), Err(ImageError::Unsupported { .. })));
 }
 
 #[test]
@@ -183,10 +144,6 @@ fn exif_rotation_is_applied_in_every_format_that_has_it() {
         let image = decode(&file, &LIMITS).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((image.width, image.height), (8, 16), "{name}");
         // The red left end of the lying picture is the top of the upright one.
-        assert!(
-            image.data[0] > 200 && image.data[2] < 60,
-            "{name}: {:?}",
-            &image.data[..3]
-        );
+        assert!(image.data[0] > 200 && image.data[2] < 60, "{name}: {:?}", &image.data[..3]);
     }
 }

@@ -16,12 +16,7 @@ fn fixture(path: &str) -> Vec<u8> {
 fn check(case: &SafeTensors<'_>, tensor: &str, ours: &Rgb8) {
     let expected = case.tensor(tensor).expect("tensor");
     assert_eq!(expected.shape(), [ours.height as usize, ours.width as usize, 3]);
-    let worst = expected
-        .data()
-        .iter()
-        .zip(&ours.data)
-        .map(|(a, b)| a.abs_diff(*b))
-        .max();
+    let worst = expected.data().iter().zip(&ours.data).map(|(a, b)| a.abs_diff(*b)).max();
     assert_eq!(worst, Some(0), "{tensor}");
 }
 
@@ -40,16 +35,7 @@ fn crops_and_pads_are_bit_equal_to_pil() {
 #[test]
 fn the_short_way_to_a_padded_square_equals_the_long_one() {
     let fill = [127, 3, 250];
-    for (width, height) in [
-        (1, 1),
-        (1, 97),
-        (97, 1),
-        (40, 33),
-        (33, 40),
-        (64, 10),
-        (10, 64),
-        (200, 199),
-    ] {
+    for (width, height) in [(1, 1), (1, 97), (97, 1), (40, 33), (33, 40), (64, 10), (10, 64), (200, 199)] {
         let data = (0..width * height * 3).map(|i| (i * 7919 % 251) as u8).collect();
         let image = Rgb8::new(width, height, data).expect("fits");
         for size in [1, 16, 64, 150] {

@@ -13,9 +13,7 @@ pub(crate) fn png_chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     let fold = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 }
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
     };
     !bytes.iter().fold(!0, fold)
 }
@@ -33,9 +31,7 @@ fn flat_jpeg(components: u8, frame_marker: u8, scan_end: u8, adobe: bool) -> Vec
     (1..=components).for_each(|id| bytes.extend([id, 0x11, 0]));
     // Both Huffman tables have one code, "0": no difference for DC, end of block for AC.
     for class in [0x00, 0x10] {
-        bytes.extend([
-            0xFF, 0xC4, 0, 20, class, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ]);
+        bytes.extend([0xFF, 0xC4, 0, 20, class, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
     bytes.extend([0xFF, 0xDA, 0, 6 + 2 * components, components]);
     (1..=components).for_each(|id| bytes.extend([id, 0x00]));
@@ -77,9 +73,7 @@ fn named(name: &str) -> Vec<u8> {
 
 /// The place of a JPEG's frame header.
 fn frame_header(jpeg: &[u8]) -> usize {
-    jpeg.windows(2)
-        .position(|pair| pair[0] == 0xFF && matches!(pair[1], 0xC0 | 0xC2))
-        .expect("a frame header")
+    jpeg.windows(2).position(|pair| pair[0] == 0xFF && matches!(pair[1], 0xC0 | 0xC2)).expect("a frame header")
 }
 
 /// A TIFF with a tag's value replaced by a 32-bit one (width 256, height 257).
@@ -110,13 +104,7 @@ pub(crate) fn liars() -> Vec<(String, Vec<u8>)> {
         let both = [side.to_le_bytes(), side.to_le_bytes()].concat();
         files.push((format!("GIF of {side}²"), patched(seeds::gif_animated(), 6, &both)));
     }
-    for (width, height) in [
-        (i32::MAX, i32::MAX),
-        (60_000, -60_000),
-        (0, 8),
-        (-5, 8),
-        (i32::MIN, i32::MIN),
-    ] {
+    for (width, height) in [(i32::MAX, i32::MAX), (60_000, -60_000), (0, 8), (-5, 8), (i32::MIN, i32::MIN)] {
         let both = [width.to_le_bytes(), height.to_le_bytes()].concat();
         files.push((format!("BMP of {width}×{height}"), patched(named("BMP"), 18, &both)));
     }
@@ -124,38 +112,21 @@ pub(crate) fn liars() -> Vec<(String, Vec<u8>)> {
         files.push((format!("TIFF {value} wide"), tiff_with(256, value)));
         files.push((format!("TIFF {value} high"), tiff_with(257, value)));
     }
-    files.push((
-        "WebP of 2^24²".to_owned(),
-        patched(seeds::webp_animated(), 24, &[0xFF; 6]),
-    ));
+    files.push(("WebP of 2^24²".to_owned(), patched(seeds::webp_animated(), 24, &[0xFF; 6])));
     files.extend(not_images());
     files
 }
 
 /// Beginnings of images, other files, and a PNG whose text would inflate without end.
 fn not_images() -> Vec<(String, Vec<u8>)> {
-    let heads: [&[u8]; 8] = [
-        b"\x89PNG\r\n\x1a\n",
-        b"\xFF\xD8\xFF",
-        b"GIF89a",
-        b"BM",
-        b"II*\0",
-        b"MM\0*",
-        b"RIFF\0\0\0\0WEBP",
-        b"\0",
-    ];
-    let mut files: Vec<_> = heads
-        .iter()
-        .map(|head| (format!("only {head:?}"), head.to_vec()))
-        .collect();
+    let heads: [&[u8]; 8] =
+        [b"\x89PNG\r\n\x1a\n", b"\xFF\xD8\xFF", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"\0"];
+    let mut files: Vec<_> = heads.iter().map(|head| (format!("only {head:?}"), head.to_vec())).collect();
     for head in heads {
         files.push((format!("{head:?} and zeros"), [head, &[0; 4096]].concat()));
         files.push((format!("{head:?} and ones"), [head, &[0xFF; 4096]].concat()));
     }
-    files.push((
-        "SVG".to_owned(),
-        b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec(),
-    ));
+    files.push(("SVG".to_owned(), b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec()));
     files.push(("PDF".to_owned(), b"%PDF-1.7\n".to_vec()));
     files.push(("megabytes of zeros".to_owned(), vec![0; 3 << 20]));
     files

@@ -9,11 +9,7 @@ use image::{DynamicImage, Frame, ImageFormat, RgbImage, RgbaImage};
 fn picture() -> DynamicImage {
     let image = RgbImage::from_fn(16, 8, |x, y| {
         let texture = (x * 5 + y * 3) as u8 % 16;
-        image::Rgb(if x < 8 {
-            [255 - texture, 0, 0]
-        } else {
-            [0, texture, 255]
-        })
+        image::Rgb(if x < 8 { [255 - texture, 0, 0] } else { [0, texture, 255] })
     });
     DynamicImage::ImageRgb8(image)
 }
@@ -34,10 +30,7 @@ pub(crate) fn jpeg() -> Vec<u8> {
 
 /// A 4×4 image of one RGBA colour.
 pub(crate) fn png_rgba(colour: &[u8; 4]) -> Vec<u8> {
-    file(
-        &DynamicImage::ImageRgba8(RgbaImage::from_pixel(4, 4, image::Rgba(*colour))),
-        ImageFormat::Png,
-    )
+    file(&DynamicImage::ImageRgba8(RgbaImage::from_pixel(4, 4, image::Rgba(*colour))), ImageFormat::Png)
 }
 
 /// A 4×4 grey image of one 16-bit level.
@@ -76,9 +69,7 @@ pub(crate) fn gif_animated() -> Vec<u8> {
     {
         let mut encoder = GifEncoder::new(&mut bytes);
         for colour in [[255, 0, 0, 255], [0, 0, 255, 255]] {
-            encoder
-                .encode_frame(Frame::new(RgbaImage::from_pixel(6, 5, image::Rgba(colour))))
-                .expect("frame");
+            encoder.encode_frame(Frame::new(RgbaImage::from_pixel(6, 5, image::Rgba(colour)))).expect("frame");
         }
     }
     bytes
@@ -114,9 +105,7 @@ fn tiff_cmyk() -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).expect("encoder");
     let data: Vec<u8> = (0..16 * 8 * 4).map(|i| i as u8).collect();
-    encoder
-        .write_image::<tiff::encoder::colortype::CMYK8>(16, 8, &data)
-        .expect("image");
+    encoder.write_image::<tiff::encoder::colortype::CMYK8>(16, 8, &data).expect("image");
     bytes.into_inner()
 }
 
@@ -142,11 +131,7 @@ pub(crate) fn rotated() -> Vec<(&'static str, Vec<u8>)> {
     body.extend(chunk(b"EXIF", &exif()));
     let mut png = png_rgb();
     png.splice(33..33, super::crafted::png_chunk(b"eXIf", &exif()));
-    vec![
-        ("rotated JPEG", jpeg),
-        ("rotated WebP", chunk(b"RIFF", &body)),
-        ("rotated PNG", png),
-    ]
+    vec![("rotated JPEG", jpeg), ("rotated WebP", chunk(b"RIFF", &body)), ("rotated PNG", png)]
 }
 
 /// One file of every kind we read.
@@ -159,15 +144,9 @@ pub(crate) fn valid() -> Vec<(&'static str, Vec<u8>)> {
         ("PNG", png_rgb()),
         ("grey PNG", file(&grey, ImageFormat::Png)),
         ("PNG with alpha", file(&clear, ImageFormat::Png)),
-        (
-            "grey PNG with alpha",
-            file(&DynamicImage::ImageLumaA8(colour.to_luma_alpha8()), ImageFormat::Png),
-        ),
+        ("grey PNG with alpha", file(&DynamicImage::ImageLumaA8(colour.to_luma_alpha8()), ImageFormat::Png)),
         ("16-bit PNG", file(&deep, ImageFormat::Png)),
-        (
-            "16-bit PNG with alpha",
-            file(&DynamicImage::ImageRgba16(colour.to_rgba16()), ImageFormat::Png),
-        ),
+        ("16-bit PNG with alpha", file(&DynamicImage::ImageRgba16(colour.to_rgba16()), ImageFormat::Png)),
         ("palette PNG", png_palette()),
         ("animated PNG", png_animated()),
         ("JPEG", jpeg()),
@@ -182,10 +161,7 @@ pub(crate) fn valid() -> Vec<(&'static str, Vec<u8>)> {
         ("BMP with alpha", file(&clear, ImageFormat::Bmp)),
         ("TIFF", file(&colour, ImageFormat::Tiff)),
         ("16-bit TIFF", file(&deep, ImageFormat::Tiff)),
-        (
-            "float TIFF",
-            file(&DynamicImage::ImageRgb32F(colour.to_rgb32f()), ImageFormat::Tiff),
-        ),
+        ("float TIFF", file(&DynamicImage::ImageRgb32F(colour.to_rgb32f()), ImageFormat::Tiff)),
         ("CMYK TIFF", tiff_cmyk()),
     ];
     files.extend(rotated());

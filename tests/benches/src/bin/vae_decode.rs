@@ -29,7 +29,11 @@ fn main() -> anyhow::Result<()> {
     let pixels = decoder.decode(&latents)?;
     let seconds = start.elapsed().as_secs_f64();
     let peak = memory_mib("VmHWM:")?;
-    println!("vae decode {:?}: {seconds:.2} s, {:.0} MiB above the {before:.0} MiB held before", pixels.dims(), peak - before);
+    println!(
+        "vae decode {:?}: {seconds:.2} s, {:.0} MiB above the {before:.0} MiB held before",
+        pixels.dims(),
+        peak - before
+    );
     Ok(())
 }
 
