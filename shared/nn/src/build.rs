@@ -11,7 +11,8 @@ pub enum LinearFormat {
     /// In the builder's dtype.
     #[default]
     Dense,
-    /// Blocks of 32 with one scale each (8.5 bits a weight). Layers whose input width is no multiple of 32 stay dense.
+    /// Blocks of 32 with one scale each (8.5 bits a weight). Layers narrower than 256 whose input width is no multiple of 32
+    /// stay dense.
     Q8_0,
 }
 

@@ -68,7 +68,7 @@ fn rows_do_not_depend_on_their_number() {
 
 #[test]
 fn quantized_rows_do_not_depend_on_their_number() {
-    for (n_in, n_out) in [(64, 64), (32, 17), (1280, 40), (1536, 33), (8960, 16)] {
+    for (n_in, n_out) in [(64, 64), (32, 17), (1152, 48), (1280, 40), (1536, 96), (1536, 33), (4304, 16), (8960, 16)] {
         let counts = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 128, 255, 257, 300];
         check_rows(&layer(Ops::Inference, LinearFormat::Q8_0, n_in, n_out, true), n_in, counts.into_iter());
     }

@@ -40,7 +40,8 @@ impl Precision {
 pub enum LinearStorage {
     /// In the precision of the rest.
     Dense,
-    /// 34 bytes per 32 values; matrices whose input is no multiple of 32 stay dense.
+    /// 34 bytes per 32 values, inputs filled up to a multiple of 256; narrow matrices that blocks of 32 do not divide stay
+    /// dense. On a CPU, candle keeps a second copy in the order its fast product reads (where the processor has VNNI).
     Q8_0,
 }
 
@@ -148,11 +149,17 @@ fn plan_part(config: &ModelConfig, part: Part, request: &PlanFor) -> PartPlan {
     let mut plan = PartPlan { part, n_parameters: 0, weight_bytes: 0, cache_bytes: 0, activation_bytes: 0 };
     for spec in manifest::tensors(config, &[part]) {
         let n = spec.n_values() as u64;
-        let quantized = request.linear == LinearStorage::Q8_0
-            && spec.is_linear()
-            && spec.shape.last().is_some_and(|n_in| n_in.is_multiple_of(32));
         plan.n_parameters += n;
-        plan.weight_bytes += if quantized { n / 32 * 34 } else { n * size };
+        let quantized = quantized_bytes(&spec.shape, request.target).filter(|_| request.linear == LinearStorage::Q8_0);
+        // Rows of the embedding table are looked up, so it stays, in two bytes a value; where it is the output matrix too,
+        // that is quantized.
+        let is_table = spec.name == "llm.model.embed_tokens.weight";
+        plan.weight_bytes += match quantized {
+            Some(output) if is_table && config.llm.tie_word_embeddings => 2 * n + output,
+            Some(_) if is_table => 2 * n,
+            Some(bytes) if spec.is_linear() => bytes,
+            _ => n * size,
+        };
     }
     let stride = config.vae.stride();
     let places = (request.width / stride) * (request.height / stride);
@@ -173,6 +180,17 @@ fn plan_part(config: &ModelConfig, part: Part, request: &PlanFor) -> PartPlan {
     };
     plan.activation_bytes = values as u64 * size;
     plan
+}
+
+/// Bytes of a quantized matrix `[n_out, n_in]`; none for those that stay dense. The widths are those of the layers' code.
+fn quantized_bytes(shape: &[usize], target: Target) -> Option<u64> {
+    let [n_out, n_in] = *shape else { return None };
+    let width = if n_in > 256 { n_in.next_multiple_of(256) } else { n_in };
+    if !width.is_multiple_of(32) {
+        return None;
+    }
+    let is_packed = target == Target::Cpu && width.is_multiple_of(256) && n_out.is_multiple_of(16);
+    Some((n_out * width / 32 * 34) as u64 * if is_packed { 2 } else { 1 })
 }
 
 /// Values of one activation of the autoencoder's largest level.

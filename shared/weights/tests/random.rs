@@ -63,6 +63,7 @@ fn the_plan_has_exact_weights() {
     assert_eq!(f32.weight_bytes(), 4 * parameters);
     let q8 = PlanFor { precision: Precision::F32, linear: LinearStorage::Q8_0, target: Target::Cpu, ..request };
     let q8 = plan(&config, &Part::ALL, &q8);
-    assert!(q8.weight_bytes() < f32.weight_bytes() / 2, "{}", q8.weight_bytes());
+    // 8.5 bits a value, kept in two orders.
+    assert!(q8.weight_bytes() < f32.weight_bytes() * 6 / 10, "{}", q8.weight_bytes());
     assert!(q8.to_string().contains("siglip2-proj"));
 }
