@@ -1,11 +1,10 @@
 //! The process: what it loads, and how it serves.
 
-use tonic::Status;
 use unipic_api::{ApiError, limits};
 use unipic_client::NoEndpoints;
 use unipic_engine::{Engine, EngineConfig};
 use unipic_models::load::LoadError;
-use unipic_serving::{Drained, Listener, Services, serve};
+use unipic_serving::{Drained, Listener, Services, serve_when_warm};
 use unipic_weights::WeightsError;
 
 use crate::config::Config;
@@ -86,20 +85,7 @@ pub async fn run<L: LanguageModel>(
     synthesis: Synthesis<L>,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
-) -> Result<Drained, Status> {
+) -> Result<Drained, ApiError> {
     let services = Services::new().await.add(grpc::server(synthesis.clone())).await;
-    let (readiness, server) = (services.readiness(), config.server());
-    let warm = async {
-        synthesis.warm_up().await?;
-        readiness.ready().await;
-        Ok::<_, ApiError>(())
-    };
-    let mut served = std::pin::pin!(serve(listener, services, &server, shutdown));
-    tokio::select! {
-        warmed = warm => {
-            warmed?;
-            Ok(served.await)
-        }
-        drained = &mut served => Ok(drained),
-    }
+    serve_when_warm(listener, services, &config.server(), shutdown, synthesis.warm_up()).await
 }

@@ -18,5 +18,5 @@ mod shutdown;
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
-pub use server::{Drained, Readiness, ServerConfig, Services, serve};
+pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;

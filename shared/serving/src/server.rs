@@ -219,6 +219,29 @@ pub async fn serve(
     finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
 }
 
+/// [`serve`], with health at SERVING once `warm` has succeeded. The port answers meanwhile: calls are refused as too early.
+///
+/// # Errors
+/// When `warm` fails; the server ends then.
+pub async fn serve_when_warm<E>(
+    listener: Listener,
+    services: Services,
+    config: &ServerConfig,
+    shutdown: impl Future<Output = ()>,
+    warm: impl Future<Output = Result<(), E>>,
+) -> Result<Drained, E> {
+    let readiness = services.readiness();
+    let mut served = std::pin::pin!(serve(listener, services, config, shutdown));
+    tokio::select! {
+        warmed = warm => {
+            warmed?;
+            readiness.ready().await;
+            Ok(served.await)
+        }
+        drained = &mut served => Ok(drained),
+    }
+}
+
 /// Waits for the calls under way within `limit`, then for the connections to close, then closes them.
 async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
     calls.close();

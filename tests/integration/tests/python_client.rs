@@ -17,8 +17,12 @@ fn python() -> anyhow::Result<PathBuf> {
     let python = folder.join("bin/python");
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/requirements.txt");
     if !Command::new(&python).args(["-c", "import grpc, grpc_tools"]).status().is_ok_and(|s| s.success()) {
-        ensure!(Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?.success(), "python3 -m venv failed");
-        let install = Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements).status()?;
+        ensure!(
+            Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?.success(),
+            "python3 -m venv failed"
+        );
+        let install =
+            Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements).status()?;
         ensure!(install.success(), "cannot install the packages of tests/integration/python/requirements.txt");
     }
     Ok(python)
