@@ -13,6 +13,9 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// Longest a process may take to drain after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// The packages of the services with weights, for cargo.
+const WITH_WEIGHTS: [&str; 6] = ["-p", "unipic-understanding", "-p", "unipic-synthesis", "-p", "unipic-decoder"];
+
 /// The small parity model, in the converted layout.
 pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity/fixtures/tiny-a")
@@ -20,8 +23,8 @@ pub fn model() -> PathBuf {
 
 /// A binary of the workspace, built in the profile that this test was built in.
 ///
-/// A test of one package is not given the binaries of another, so they are asked of cargo, which has them already after
-/// a build of the whole workspace.
+/// A test of one package is not given the binaries of another, so they are asked of cargo: together with all tests, since
+/// with the same packages and features selected as by `cargo test --workspace` nothing is compiled twice.
 ///
 /// # Errors
 /// When the build fails.
@@ -39,14 +42,12 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     cargo.args(["build", "--quiet", "--locked", "--bins", "--manifest-path"]);
     cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
-    for package in
-        ["unipic", "unipic-gateway", "unipic-understanding", "unipic-synthesis", "unipic-decoder", "unipic-node"]
-    {
-        cargo.args(["-p", package]);
-    }
-    if folder.ends_with("release") {
-        cargo.arg("--release");
-    }
+    match folder.ends_with("release") {
+        true => {
+            cargo.args(["--release", "-p", "unipic", "-p", "unipic-gateway", "-p", "unipic-node"]).args(WITH_WEIGHTS)
+        }
+        false => cargo.args(["--workspace", "--tests"]),
+    };
     ensure!(cargo.status()?.success(), "the binaries under test do not build");
     Ok(folder)
 }
