@@ -1,0 +1,30 @@
+//! The shapes world: a small procedural world of pictures, and a judge that reads its pictures by their pixels alone.
+//!
+//! A [`Sampler`] is a pure function from (seed, index) to a sample, so a trainer draws its data on the fly, on any number
+//! of threads, in any order, and resumes where it stopped; nothing is stored. Everything said about a picture is a
+//! structured [`Claim`], so an evaluator can decide whether a picture fits its prompt without a second model.
+//!
+//! The crate knows neither tensors nor services: a picture is an [`Rgb8`](unipic_imaging::Rgb8).
+
+mod claim;
+mod difficulty;
+mod drawing;
+mod error;
+mod held_out;
+mod layout;
+mod outline;
+mod random;
+mod sampler;
+mod scene;
+mod vocabulary;
+mod wording;
+
+pub use claim::{Claim, Mismatch, Thing, Wanted};
+pub use difficulty::{CategoryWeights, Difficulty};
+pub use error::WorldError;
+pub use held_out::{Combination, HELD_OUT_ONE_IN, Split};
+pub use outline::signed_distance;
+pub use random::Draws;
+pub use sampler::{GenerationSample, Sampler};
+pub use scene::{Background, Object, Scene};
+pub use vocabulary::{Category, Colour, Place, Relation, Shape, Size, Texture};
