@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::random::hash;
-use crate::{Colour, Place, Relation, Shape, Size};
+use crate::{Colour, EditKind, Place, Relation, Shape, Size};
 
 /// One combination in so many is held out.
 pub const HELD_OUT_ONE_IN: u64 = 8;
@@ -33,6 +33,8 @@ pub enum Combination {
     Count(usize, Shape, Colour),
     /// Any objects together, in ascending order.
     Many(Vec<(Shape, Colour)>),
+    /// An edit of an object: kind, form, colour, and a number for what the object becomes.
+    Edit(EditKind, Shape, Colour, u64),
 }
 
 impl Combination {
@@ -85,6 +87,7 @@ impl Combination {
                 let parts: Vec<u64> = std::iter::once(4).chain(objects.iter().map(|&object| kind(object))).collect();
                 hash(&parts)
             }
+            Self::Edit(edit, shape, colour, detail) => hash(&[5, *edit as u64, kind((*shape, *colour)), *detail]),
         }
     }
 }

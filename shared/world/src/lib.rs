@@ -6,24 +6,33 @@
 //!
 //! The crate knows neither tensors nor services: a picture is an [`Rgb8`](unipic_imaging::Rgb8).
 
+mod captions;
 mod claim;
 mod difficulty;
 mod drawing;
+mod edits;
 mod error;
 mod held_out;
 mod layout;
+mod mixed;
+mod near_miss;
 mod outline;
+mod questions;
 mod random;
 mod sampler;
 mod scene;
 mod vocabulary;
 mod wording;
 
+pub use captions::{CaptionSample, DESCRIBE, names_all};
 pub use claim::{Claim, Mismatch, Thing, Wanted};
 pub use difficulty::{CategoryWeights, Difficulty};
+pub use edits::{EditKind, EditSample};
 pub use error::WorldError;
 pub use held_out::{Combination, HELD_OUT_ONE_IN, Split};
+pub use near_miss::CorruptedSample;
 pub use outline::signed_distance;
+pub use questions::{QuestionKind, QuestionSample, verification_question};
 pub use random::Draws;
 pub use sampler::{GenerationSample, Sampler};
 pub use scene::{Background, Object, Scene};

@@ -6,8 +6,8 @@ use crate::layout::{Rules, arrange};
 use crate::random::hash;
 use crate::wording::Style;
 use crate::{
-    Background, Category, Claim, Colour, Combination, Difficulty, Draws, Object, Scene, Shape, Size, Split, Texture,
-    Wanted,
+    Background, Category, Claim, Colour, Combination, Difficulty, Draws, Object, Place, Relation, Scene, Shape, Size,
+    Split, Texture, Wanted,
 };
 
 /// A picture to draw and the words that ask for it.
@@ -36,6 +36,10 @@ pub struct Sampler {
 pub(crate) enum Stream {
     Category = 1,
     Generation = 2,
+    Question = 3,
+    Caption = 4,
+    Edit = 5,
+    Corruption = 6,
 }
 
 /// Layouts that fail so often are drawn with small objects, and twice as often without the lattice: a recipe may ask for
@@ -43,10 +47,10 @@ pub(crate) enum Stream {
 const SHRINK_AFTER: u64 = 200;
 
 /// What a scene will hold before its places are known.
-pub(crate) struct Plan {
-    pub(crate) background: Background,
-    pub(crate) groups: Vec<Group>,
-    pub(crate) relation: Option<crate::Relation>,
+struct Plan {
+    background: Background,
+    groups: Vec<Group>,
+    relation: Option<Relation>,
 }
 
 /// Equal objects: what is wanted of them, and what they are where nothing is said.
@@ -98,12 +102,23 @@ impl Sampler {
     /// A prompt of one category and a scene that fits it.
     #[must_use]
     pub fn generation_in(&self, category: Category, index: u64) -> GenerationSample {
-        // Combinations of the other split and layouts that do not come out are drawn again.
+        self.until_some(Stream::Generation, category as u64, index, |draws, attempt| {
+            self.try_generation(category, draws, attempt)
+        })
+    }
+
+    /// Draws again, each time from a stream of its own, what fell to the other split or found no layout.
+    pub(crate) fn until_some<T>(
+        &self,
+        stream: Stream,
+        kind: u64,
+        index: u64,
+        mut attempt_at: impl FnMut(&mut Draws, u64) -> Option<T>,
+    ) -> T {
         let mut attempt = 0;
         loop {
-            let stream = hash(&[Stream::Generation as u64, category as u64, attempt]);
-            let mut draws = Draws::new(self.seed, stream, index);
-            if let Some(sample) = self.try_generation(category, &mut draws, attempt) {
+            let mut draws = Draws::new(self.seed, hash(&[stream as u64, kind, attempt]), index);
+            if let Some(sample) = attempt_at(&mut draws, attempt) {
                 return sample;
             }
             attempt += 1;
@@ -155,13 +170,13 @@ impl Sampler {
         if category == Category::AttributeBinding && groups[0].colour == groups[1].colour {
             return None;
         }
-        let relation = (category == Category::Position).then(|| draws.pick(crate::Relation::ALL)).flatten();
+        let relation = (category == Category::Position).then(|| draws.pick(Relation::ALL)).flatten();
         Some(Plan { background, groups, relation })
     }
 
     fn say_place_and_size(&self, group: &mut Group, draws: &mut Draws) {
         if draws.chance(self.difficulty.place_share) {
-            group.wanted.place = draws.pick(crate::Place::ALL);
+            group.wanted.place = draws.pick(Place::ALL);
         }
         if draws.chance(self.difficulty.size_share) {
             group.wanted.size = Some(group.size);
@@ -204,25 +219,30 @@ impl Sampler {
     }
 
     /// Places for what is planned.
-    pub(crate) fn scene(&self, plan: &Plan, draws: &mut Draws, attempt: u64) -> Option<Scene> {
-        let mut objects = Vec::new();
-        for group in &plan.groups {
-            for _ in 0..group.wanted.count {
-                let jitter = self.difficulty.size_jitter;
-                let side = group.size.side() * (1.0 + jitter * draws.between(-1.0, 1.0));
-                let (shape, colour, texture) = (group.wanted.shape, group.colour, group.texture);
-                objects.push(Object { shape, colour, texture, centre: (0.5, 0.5), side });
-            }
-        }
+    fn scene<'a>(&self, plan: &'a Plan, draws: &mut Draws, attempt: u64) -> Option<Scene> {
+        let each = |group: &'a Group| std::iter::repeat_n(group, group.wanted.count);
+        let mut objects: Vec<Object> =
+            plan.groups.iter().flat_map(each).map(|group| self.object(group, draws)).collect();
         let sides: Vec<f32> = objects.iter().map(|object| object.side).collect();
-        let lattice = if attempt < 2 * SHRINK_AFTER { self.difficulty.lattice } else { 0.0 };
         let place = plan.groups.first().and_then(|group| group.wanted.place);
-        let rules = Rules { lattice, place, relation: plan.relation };
+        let rules = Rules { lattice: self.lattice(attempt), place, relation: plan.relation };
         let centres = arrange(draws, &sides, &[], rules)?;
         for (object, centre) in objects.iter_mut().zip(centres) {
             object.centre = centre;
         }
         Some(Scene { background: plan.background, objects })
+    }
+
+    /// One object of a group, its size jittered, not placed yet.
+    pub(crate) fn object(&self, group: &Group, draws: &mut Draws) -> Object {
+        let side = group.size.side() * (1.0 + self.difficulty.size_jitter * draws.between(-1.0, 1.0));
+        let (shape, colour, texture) = (group.wanted.shape, group.colour, group.texture);
+        Object { shape, colour, texture, centre: (0.5, 0.5), side }
+    }
+
+    /// The lattice of a layout at an attempt.
+    pub(crate) fn lattice(&self, attempt: u64) -> f32 {
+        if attempt < 2 * SHRINK_AFTER { self.difficulty.lattice } else { 0.0 }
     }
 }
 
