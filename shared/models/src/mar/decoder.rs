@@ -67,10 +67,56 @@ impl Decoder {
     /// # Errors
     /// When rows, places or a source do not fit, or the device refuses the tensors.
     pub fn forward(&self, conditioned: &Tensor, images: &[Canvas]) -> Result<Tensor> {
-        let full = self.full_sequences(&self.embed(conditioned)?, images)?;
+        for (image, source) in images.iter().filter_map(|image| Some((image, image.source?))) {
+            let n_source = self.n_buffers + image.grid.n_places();
+            if source.dims().first() != Some(&n_source) {
+                candle_core::bail!("a source of other than {n_source} rows for {:?}", image.grid);
+            }
+        }
+        let sources: Vec<&Tensor> = images.iter().filter_map(|image| image.source).collect();
+        self.decode(conditioned, &sources, images, |image| image.source.is_some())
+    }
+
+    /// The same where every image is an edit and its source's rows lie in one matrix, as training has them: taken apart,
+    /// each part's gradient would be spread over the whole matrix again.
+    ///
+    /// Shapes: `sources` [`Decoder::embed`] of `[Σ(K + N), D]`, image after image; the images' own `source` is not looked
+    /// at.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`].
+    pub fn forward_over(&self, conditioned: &Tensor, sources: &Tensor, images: &[Canvas]) -> Result<Tensor> {
+        let n_rows: usize = images.iter().map(|image| self.n_buffers + image.grid.n_places()).sum();
+        if sources.dim(0)? != n_rows {
+            candle_core::bail!("sources of {} rows for images of {n_rows}", sources.dim(0)?);
+        }
+        self.decode(conditioned, &[sources], images, |_| true)
+    }
+
+    fn decode(
+        &self,
+        conditioned: &Tensor,
+        sources: &[&Tensor],
+        images: &[Canvas],
+        is_edit: fn(&Canvas) -> bool,
+    ) -> Result<Tensor> {
+        let embedded = self.embed(conditioned)?;
+        let taken = ids(self.content_rows(embedded.dim(0)?, images, is_edit)?, embedded.device())?;
+        let rows: Vec<&Tensor> = [&embedded, &self.mask_token].into_iter().chain(sources.iter().copied()).collect();
+        let content = Tensor::cat(&rows, 0)?.index_select(&taken, 0)?;
+        let positions: Vec<_> = images.iter().map(|i| (i.grid, None)).collect();
+        let full = (content + self.positions.rows_packed(&positions)?)?;
         let lengths: Vec<usize> = images.iter().map(|i| self.n_buffers + i.grid.n_places()).collect();
         let decoded = self.stack.blocks(full, &lengths)?;
         // The norm works row by row, so it and what follows run on the asked rows only.
+        let asked = ids(self.asked_rows(images)?, decoded.device())?;
+        let z = self.stack.norm(&decoded.index_select(&asked, 0)?)?;
+        let positions: Vec<_> = images.iter().map(|i| (i.grid, Some(i.reveal))).collect();
+        z + self.head_positions.rows_packed(&positions)?
+    }
+
+    /// The rows of the full sequences that the places to reveal have.
+    fn asked_rows(&self, images: &[Canvas]) -> Result<Vec<u32>> {
         let mut first_row = self.n_buffers as u32;
         let mut asked = Vec::new();
         for image in images {
@@ -78,45 +124,29 @@ impl Decoder {
             asked.extend(image.reveal.iter().map(|p| first_row + p));
             first_row += (image.grid.n_places() + self.n_buffers) as u32;
         }
-        let z = self.stack.norm(&decoded.index_select(&ids(asked, decoded.device())?, 0)?)?;
-        let positions = images.iter().filter(|i| !i.reveal.is_empty());
-        let positions = positions.map(|i| self.head_positions.rows(i.grid, i.reveal)).collect::<Result<Vec<_>>>()?;
-        z + Tensor::cat(&positions, 0)?
-    }
-
-    /// Buffers and known places at their positions, mask tokens or source rows at all others; positions added.
-    fn full_sequences(&self, embedded: &Tensor, images: &[Canvas]) -> Result<Tensor> {
-        let sources = images.iter().filter_map(|i| i.source);
-        let rows: Vec<&Tensor> = [embedded, &self.mask_token].into_iter().chain(sources).collect();
-        let taken = self.content_rows(embedded.dim(0)?, images)?;
-        let content = Tensor::cat(&rows, 0)?.index_select(&ids(taken, embedded.device())?, 0)?;
-        let positions = images.iter().map(|i| self.positions.for_grid(i.grid)).collect::<Result<Vec<_>>>()?;
-        content + Tensor::cat(&positions, 0)?
+        Ok(asked)
     }
 
     /// For every row of the full sequences its row in [embedded; mask token; source of the first edit; …].
-    fn content_rows(&self, n_embedded: usize, images: &[Canvas]) -> Result<Vec<u32>> {
+    fn content_rows(&self, n_embedded: usize, images: &[Canvas], is_edit: fn(&Canvas) -> bool) -> Result<Vec<u32>> {
         let mask_row = n_embedded as u32;
         let (mut known, mut source) = (0_u32, mask_row + 1);
         let mut rows = Vec::new();
         for image in images {
             image.grid.check_places(image.places)?;
             let n_source = (self.n_buffers + image.grid.n_places()) as u32;
-            if image.source.is_some_and(|s| s.dims().first() != Some(&(n_source as usize))) {
-                candle_core::bail!("a source of other than {n_source} rows for {:?}", image.grid);
-            }
             let first = rows.len();
             rows.extend(known..known + self.n_buffers as u32);
             known += self.n_buffers as u32;
-            match image.source {
-                Some(_) => rows.extend(source + self.n_buffers as u32..source + n_source),
-                None => rows.extend(std::iter::repeat_n(mask_row, image.grid.n_places())),
+            match is_edit(image) {
+                true => rows.extend(source + self.n_buffers as u32..source + n_source),
+                false => rows.extend(std::iter::repeat_n(mask_row, image.grid.n_places())),
             }
             for &place in image.places {
                 rows[first + self.n_buffers + place as usize] = known;
                 known += 1;
             }
-            source += if image.source.is_some() { n_source } else { 0 };
+            source += if is_edit(image) { n_source } else { 0 };
         }
         if known as usize != n_embedded {
             candle_core::bail!("{n_embedded} encoded rows for images of {known}");

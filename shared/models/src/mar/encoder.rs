@@ -92,10 +92,6 @@ impl Encoder {
     }
 
     fn position_rows(&self, images: &[Visible]) -> Result<Tensor> {
-        let rows = images.iter().map(|image| {
-            image.grid.check_places(image.places)?;
-            self.positions.rows(image.grid, image.places)
-        });
-        Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+        self.positions.rows_packed(&images.iter().map(|image| (image.grid, Some(image.places))).collect::<Vec<_>>())
     }
 }

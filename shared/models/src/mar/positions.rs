@@ -51,7 +51,7 @@ impl PositionTable {
             candle_core::bail!("a grid of {} × {} has no places", grid.rows, grid.cols);
         }
         // While training the table changes from step to step, and its gradient has to pass through the resize.
-        if self.ops == Ops::Reference {
+        if self.ops.is_differentiable() {
             return self.resize(grid);
         }
         let mut resized = self.resized.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,17 +66,43 @@ impl PositionTable {
         Ok(table)
     }
 
-    /// The rows of all front positions and of `places`: `[n_front + places, D]`.
+    /// The rows of several images, one behind the other: of each all front positions, then its places, all of
+    /// the grid's where none are given.
+    ///
+    /// One gather serves the whole batch, because while training every gather, and every piece of a concatenation, has a
+    /// backward pass over a whole table.
+    ///
+    /// Shapes: → `[Σ(n_front + places), D]`.
     ///
     /// # Errors
-    /// As [`PositionTable::for_grid`], and when a place is not on the grid.
-    pub fn rows(&self, grid: ImageGrid, places: &[u32]) -> Result<Tensor> {
-        let table = self.for_grid(grid)?;
-        if places.len() == grid.n_places() {
-            return Ok(table);
+    /// As [`PositionTable::for_grid`], and when there is no image or a place is not on its grid.
+    pub fn rows_packed(&self, images: &[(ImageGrid, Option<&[u32]>)]) -> Result<Tensor> {
+        let mut grids: Vec<ImageGrid> = Vec::new();
+        for (grid, places) in images {
+            grid.check_places(places.unwrap_or_default())?;
+            if !grids.contains(grid) {
+                grids.push(*grid);
+            }
         }
-        let front = self.n_front as u32;
-        let rows: Vec<u32> = (0..front).chain(places.iter().map(|p| front + p)).collect();
+        let tables = grids.iter().map(|grid| self.for_grid(*grid)).collect::<Result<Vec<_>>>()?;
+        if let ([table], [(grid, places)]) = (&tables[..], images)
+            && places.is_none_or(|places| places.len() == grid.n_places())
+        {
+            return Ok(table.clone());
+        }
+        let table = Tensor::cat(&tables, 0)?;
+        let n_rows = |grid: &ImageGrid| (self.n_front + grid.n_places()) as u32;
+        let mut rows: Vec<u32> = Vec::new();
+        for (grid, places) in images {
+            let first: u32 = grids.iter().take_while(|known| *known != grid).map(n_rows).sum();
+            match places {
+                None => rows.extend(first..first + n_rows(grid)),
+                Some(places) => {
+                    let front = first + self.n_front as u32;
+                    rows.extend((first..front).chain(places.iter().map(|place| front + place)));
+                }
+            }
+        }
         let n_rows = rows.len();
         table.index_select(&Tensor::from_vec(rows, n_rows, table.device())?, 0)
     }

@@ -1,0 +1,82 @@
+//! Editing: predict the masked places of images from the others, a source image and an instruction.
+
+use candle_core::{Result, Tensor};
+use unipic_models::mar::{ImageGrid, Visible};
+
+use super::generate::{Masked, condition};
+use super::packing::{Packing, Part, buffers_first};
+use super::{AroundImage, Draws, INPUT_GRADIENT, latent_rows, scale_gradient};
+use crate::model::TrainModel;
+
+/// A batch of edits.
+#[derive(Clone, Debug)]
+pub struct Edit<'a> {
+    /// The grid of all images, sources included.
+    pub grid: ImageGrid,
+    /// Latents of the edited images `[B, N, 16]`, in raster order.
+    pub latents: &'a Tensor,
+    /// Latents of their sources, of the same shape.
+    pub sources: &'a Tensor,
+    /// Each edit's prompt in its template, around the source's place.
+    pub prompts: &'a [AroundImage],
+}
+
+/// The editing loss: as in generation, with the source's encoding in the prompt and at the masked places. Of the gradient
+/// with respect to both, [`INPUT_GRADIENT`] passes on.
+///
+/// Returns a scalar f32.
+///
+/// # Errors
+/// When batch and draws do not fit each other, a token is beyond the vocabulary, or the device fails.
+pub fn edit(model: &TrainModel, batch: &Edit, draws: &Draws) -> Result<Tensor> {
+    let images = Masked::new(model, batch.grid, batch.latents, draws)?;
+    images.check_count(batch.prompts.len())?;
+    if batch.sources.dims() != batch.latents.dims() {
+        candle_core::bail!("sources {:?} of images {:?}", batch.sources.shape(), batch.latents.shape());
+    }
+    let source = encode_whole(model, batch.sources, batch.grid)?;
+    let x_enc = images.encode(model)?;
+    let n_encoded = x_enc.dim(0)? as u32;
+    let (mut packing, mut rows) = (Packing::default(), Vec::new());
+    for (image, prompt) in batch.prompts.iter().enumerate() {
+        let source = source.part(image, n_encoded);
+        let (before, after) = (Part::Text(&prompt.before), Part::Text(&prompt.after));
+        let [_, _, _, place] = packing.sequence([before, source, after, images.part(image)]);
+        rows.extend(buffers_first(place, images.n_buffers));
+    }
+    let hidden = packing.run(model, &[&model.proj_in.forward(&x_enc)?, &source.z_full])?;
+    let conditioned = condition(model, &x_enc, &hidden, rows)?;
+    let embedded = model.decoder.embed(&source.x_con)?;
+    images.loss(model, &model.decoder.forward_over(&conditioned, &embedded, &images.canvases())?)
+}
+
+/// Images of which everything is known, encoded; gradients are scaled.
+pub(super) struct Whole {
+    /// MAR's encoding `[B·(K + N), D]`, buffers first.
+    pub(super) x_con: Tensor,
+    /// For the language model, `[B·(K + N), H]`, buffers still first.
+    pub(super) z_full: Tensor,
+    n_buffers: u32,
+    n_places: u32,
+}
+
+impl Whole {
+    /// The rows of an image where its matrix comes after `n_before` others.
+    pub(super) fn part(&self, image: usize, n_before: u32) -> Part<'static> {
+        let first_row = n_before + image as u32 * (self.n_buffers + self.n_places);
+        Part::BuffersLast { first_row, n_buffers: self.n_buffers, n_places: self.n_places }
+    }
+}
+
+/// Encodes latents `[B, N, 16]` with nothing masked.
+pub(super) fn encode_whole(model: &TrainModel, latents: &Tensor, grid: ImageGrid) -> Result<Whole> {
+    let (latents, n_images) = latent_rows(latents, grid)?;
+    let places = grid.places();
+    let encoded = model.encoder.forward(Some(&latents), &vec![Visible { grid, places: &places }; n_images])?;
+    Ok(Whole {
+        x_con: scale_gradient(&encoded, INPUT_GRADIENT)?,
+        z_full: scale_gradient(&model.proj_in.forward(&encoded)?, INPUT_GRADIENT)?,
+        n_buffers: model.encoder.n_buffers() as u32,
+        n_places: places.len() as u32,
+    })
+}

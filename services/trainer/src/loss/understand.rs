@@ -1,0 +1,95 @@
+//! Understanding: predict an answer from an image and a question.
+
+use candle_core::{Result, Tensor};
+use unipic_models::mar::ImageGrid;
+
+use super::edit::encode_whole;
+use super::packing::{Packing, Part};
+use super::{AroundImage, indices};
+use crate::model::TrainModel;
+
+/// A batch of questions, one image each.
+#[derive(Clone, Debug)]
+pub struct Understanding<'a> {
+    /// The images.
+    pub images: Images<'a>,
+    /// Each image's question in its template, up to the beginning of the answer.
+    pub prompts: &'a [AroundImage],
+    /// The ids of each answer, its end token included.
+    pub answers: &'a [Vec<u32>],
+}
+
+/// By which way images come to the language model.
+#[derive(Clone, Copy, Debug)]
+pub enum Images<'a> {
+    /// Through SigLIP2: RGB `[B, 3, S, S]` in [-1, 1].
+    Siglip(&'a Tensor),
+    /// Through MAR, with [`INPUT_GRADIENT`](super::INPUT_GRADIENT) of the gradient.
+    Mar {
+        /// The grid of all images.
+        grid: ImageGrid,
+        /// Their latents `[B, N, 16]`, in raster order.
+        latents: &'a Tensor,
+    },
+}
+
+/// The understanding loss: the mean cross-entropy, in nats, over the tokens of all answers.
+///
+/// Returns a scalar f32. Logits are computed where an answer's token is predicted and nowhere else, and an answer's last
+/// token is predicted but not read.
+///
+/// # Errors
+/// When the numbers of images, prompts and answers differ, an answer is empty, a token is beyond the vocabulary, or the
+/// device fails.
+pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Tensor> {
+    let encoded = Encoded::new(model, batch.images)?;
+    let n_images = encoded.n_images;
+    if batch.prompts.len() != n_images || batch.answers.len() != n_images {
+        let (n_prompts, n_answers) = (batch.prompts.len(), batch.answers.len());
+        candle_core::bail!("{n_prompts} prompts and {n_answers} answers for {n_images} images");
+    }
+    let (mut packing, mut rows) = (Packing::default(), Vec::new());
+    for (image, (prompt, answer)) in batch.prompts.iter().zip(batch.answers).enumerate() {
+        let (Some((_, read)), false) = (answer.split_last(), prompt.after.is_empty()) else {
+            candle_core::bail!("question {image} has an empty answer, or ends with its image")
+        };
+        let (before, after) = (Part::Text(&prompt.before), Part::Text(&prompt.after));
+        let [_, _, _, place] = packing.sequence([before, encoded.part(image), after, Part::Text(read)]);
+        // A token is predicted by the position before it.
+        rows.extend(place.start - 1..place.end);
+    }
+    let hidden = packing.run(model, &[&encoded.embeddings])?.index_select(&indices(rows, model.device())?, 0)?;
+    let answers = indices(batch.answers.concat(), model.device())?;
+    candle_nn::loss::cross_entropy(&model.llm.logits(&hidden)?, &answers)
+}
+
+/// Images as the language model reads them.
+struct Encoded {
+    /// `[B·(K + places), H]`, any buffers first.
+    embeddings: Tensor,
+    n_images: usize,
+    n_buffers: u32,
+}
+
+impl Encoded {
+    fn new(model: &TrainModel, images: Images) -> Result<Self> {
+        match images {
+            Images::Siglip(pixels) => Ok(Self {
+                embeddings: model.siglip_proj.forward(&model.siglip.forward_packed(pixels)?)?,
+                n_images: pixels.dim(0)?,
+                n_buffers: 0,
+            }),
+            Images::Mar { grid, latents } => Ok(Self {
+                embeddings: encode_whole(model, latents, grid)?.z_full,
+                n_images: latents.dim(0)?,
+                n_buffers: model.encoder.n_buffers() as u32,
+            }),
+        }
+    }
+
+    fn part(&self, image: usize) -> Part<'static> {
+        let n_rows = (self.embeddings.dims()[0] / self.n_images) as u32;
+        let (first_row, n_buffers) = (image as u32 * n_rows, self.n_buffers);
+        Part::BuffersLast { first_row, n_buffers, n_places: n_rows - n_buffers }
+    }
+}
