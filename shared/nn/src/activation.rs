@@ -1,19 +1,20 @@
 //! Activations.
 //!
-//! These have no [`Ops`](crate::Ops) of their own: where no gradient is recorded, f32 on CPU goes through vectorized
-//! kernels on all threads, and everything else through candle's operations.
+//! These have no [`Ops`](crate::Ops) of their own: f32 on CPU goes through vectorized kernels on all threads, which have a
+//! backward pass where a gradient is recorded, and everything else through candle's operations.
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::pointwise::{self, Function};
-use crate::kernels::tensor::{is_cpu_f32, values};
+use crate::grad;
+use crate::kernels::pointwise::Function;
+use crate::kernels::tensor::is_cpu_f32;
 
 /// GELU by the error function (MAR's MLPs).
 ///
 /// # Errors
 /// When the dtype has no such operation.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    if is_plain(x) { map(Function::GeluErf, x) } else { x.gelu_erf() }
+    map(Function::GeluErf, x, Tensor::gelu_erf)
 }
 
 /// GELU by its tanh approximation (SigLIP2).
@@ -21,7 +22,7 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the dtype has no such operation.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    if is_plain(x) { map(Function::GeluTanh, x) } else { x.gelu() }
+    map(Function::GeluTanh, x, Tensor::gelu)
 }
 
 /// x·sigmoid(x), also called swish.
@@ -29,7 +30,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the dtype has no such operation.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    if is_plain(x) { map(Function::Silu, x) } else { x.silu() }
+    map(Function::Silu, x, Tensor::silu)
 }
 
 /// silu(gate)·up (Qwen2.5's MLPs), in one pass over memory.
@@ -39,24 +40,44 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When shapes, dtypes or devices do not fit.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if !(is_plain(gate) && is_plain(up) && gate.dims() == up.dims()) {
+    if !(is_cpu_f32(gate) && is_cpu_f32(up) && gate.dims() == up.dims()) {
         return gate.silu()? * up;
     }
-    let (gate, up) = (gate.contiguous()?, up.contiguous()?);
-    let ((gate_storage, gate_layout), (up_storage, up_layout)) = (gate.storage_and_layout(), up.storage_and_layout());
-    let mut out = vec![0.0; gate.elem_count()];
-    pointwise::swiglu(values(&gate_storage, gate_layout)?, values(&up_storage, up_layout)?, &mut out);
-    Tensor::from_vec(out, gate.shape(), gate.device())
+    grad::pointwise::swiglu(gate, up)
 }
 
-fn is_plain(x: &Tensor) -> bool {
-    is_cpu_f32(x) && !x.track_op()
+/// x·(1 + scale) + shift, the shift and scale at the beginning of each row of `modulation` (the diffusion head).
+///
+/// Shapes: `x` `[T, width]`, `modulation` `[T, at least 2·width]` → `[T, width]`.
+///
+/// # Errors
+/// When shapes, dtypes or devices do not fit.
+pub fn modulate(x: &Tensor, modulation: &Tensor) -> Result<Tensor> {
+    if is_cpu_f32(x) && is_cpu_f32(modulation) {
+        return grad::pointwise::modulate(x, modulation);
+    }
+    let width = x.dim(1)?;
+    let (shift, scale) = (modulation.narrow(1, 0, width)?, modulation.narrow(1, width, width)?);
+    (x * (scale + 1.0)?)? + shift
 }
 
-fn map(function: Function, x: &Tensor) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    let (storage, layout) = x.storage_and_layout();
-    let mut out = vec![0.0; x.elem_count()];
-    pointwise::map(function, values(&storage, layout)?, &mut out);
-    Tensor::from_vec(out, x.shape(), x.device())
+/// x + gate·h, the gate in the third part of each row of `modulation` (the diffusion head).
+///
+/// Shapes: `x` and `h` `[T, width]`, `modulation` `[T, 3·width]` → `[T, width]`.
+///
+/// # Errors
+/// When shapes, dtypes or devices do not fit.
+pub fn gate(x: &Tensor, h: &Tensor, modulation: &Tensor) -> Result<Tensor> {
+    if is_cpu_f32(x) && is_cpu_f32(h) && is_cpu_f32(modulation) {
+        return grad::pointwise::gate(x, h, modulation);
+    }
+    let width = x.dim(1)?;
+    x + (modulation.narrow(1, 2 * width, width)? * h)?
+}
+
+fn map(function: Function, x: &Tensor, composed: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if !is_cpu_f32(x) {
+        return composed(x);
+    }
+    grad::pointwise::map(function, x)
 }

@@ -2,10 +2,10 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use crate::Ops;
 use crate::cache::LayerKv;
 use crate::kernels;
 use crate::kernels::tensor::{is_cpu_f32, values};
+use crate::{Ops, grad};
 
 /// How the columns of q, k and v divide into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub fn attend(
     if ops == Ops::Inference && past_fits && [q, k, v].into_iter().all(is_cpu_f32) {
         return attend_fused(q, k, v, segments, layout);
     }
+    if ops == Ops::Training && grad::takes([q, k, v]) && segments.iter().all(|s| s.past.is_empty()) {
+        return grad::attention::attend(q, k, v, segments, layout);
+    }
     let mut first_row = 0;
     let mut out = Vec::with_capacity(segments.len());
     for segment in segments {
@@ -73,6 +76,25 @@ pub fn attend(
         first_row += segment.n_rows;
     }
     Tensor::cat(&out, 0)
+}
+
+/// The same without a past, over queries, keys and values side by side, as one product makes them.
+///
+/// Shapes: `qkv` `[T, 3·n_heads·head_dim]` → `[T, n_heads·head_dim]`; `layout` has as many key-value heads as heads.
+///
+/// # Errors
+/// As [`attend`].
+pub fn attend_joint(ops: Ops, qkv: &Tensor, segments: &[AttentionSegment], layout: HeadLayout) -> Result<Tensor> {
+    let width = layout.n_heads * layout.head_dim;
+    let n_rows: usize = segments.iter().map(|s| s.n_rows).sum();
+    if qkv.dims() != [n_rows, 3 * width] || layout.n_kv_heads != layout.n_heads {
+        candle_core::bail!("attention over {n_rows} rows in {layout:?} got {:?}", qkv.shape());
+    }
+    if ops == Ops::Training && grad::takes([qkv]) && segments.iter().all(|s| s.past.is_empty()) {
+        return grad::attention::attend_joint(qkv, segments, layout);
+    }
+    let part = |i: usize| qkv.narrow(1, i * width, width);
+    attend(ops, &part(0)?, &part(1)?, &part(2)?, segments, layout)
 }
 
 /// Holds the shapes against the segments and the layout.
@@ -152,7 +174,7 @@ fn attend_composed(
     let heads = |x: &Tensor| x.reshape((s, n_kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
     let (k, v) = (heads(&k)?, heads(&v)?);
     let block = match ops {
-        Ops::Reference => t,
+        Ops::Reference | Ops::Training => t,
         Ops::Inference => (SCORES / (n_heads * s)).clamp(1, t),
     };
     let mut out = Vec::with_capacity(t.div_ceil(block));
@@ -196,7 +218,7 @@ fn attend_rows(
         }
     };
     let weights = match ops {
-        Ops::Reference => candle_nn::ops::softmax(&scores, D::Minus1)?,
+        Ops::Reference | Ops::Training => candle_nn::ops::softmax(&scores, D::Minus1)?,
         Ops::Inference => candle_nn::ops::softmax_last_dim(&scores)?,
     };
     let weights = weights.to_dtype(v.dtype())?;

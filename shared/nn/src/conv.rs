@@ -2,9 +2,10 @@
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
+use crate::grad::conv::ConvOp;
 use crate::kernels::conv::Conv;
 use crate::kernels::tensor::{is_cpu_f32, values};
-use crate::{Build, GroupNorm, Ops, activation};
+use crate::{Build, GroupNorm, Ops, activation, grad};
 
 /// A convolution over `[B, C, height, width]`, zero-padded alike on all sides.
 #[derive(Clone, Debug)]
@@ -49,6 +50,9 @@ impl Conv2d {
         if self.is_fused(x) {
             return self.fused(x, Before { norm: None, upsample: 1 });
         }
+        if self.is_training(x) {
+            return self.node(1, None).apply(x, (&self.weight, &self.bias), None);
+        }
         let y = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
         y.broadcast_add(&self.bias.reshape((1, (), 1, 1))?)
     }
@@ -63,6 +67,9 @@ impl Conv2d {
         if self.is_fused(x) {
             return self.fused(x, Before { norm: None, upsample: 2 });
         }
+        if self.is_training(x) {
+            return self.node(2, None).apply(x, (&self.weight, &self.bias), None);
+        }
         let (_, _, h, w) = x.dims4()?;
         self.forward(&x.upsample_nearest2d(2 * h, 2 * w)?)
     }
@@ -76,6 +83,11 @@ impl Conv2d {
     pub fn forward_normed(&self, x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
         if self.is_fused(x) {
             return self.fused(x, Before { norm: Some(norm), upsample: 1 });
+        }
+        if self.is_training(x) {
+            let (weight, bias, n_groups, eps) = norm.parameters();
+            let node = self.node(1, Some((n_groups, eps)));
+            return node.apply(x, (&self.weight, &self.bias), Some((weight, bias)));
         }
         self.forward(&activation::silu(&norm.forward(x)?)?)
     }
@@ -101,6 +113,16 @@ impl Conv2d {
         let onto = Onto { conv: self, x: (values(&storage, layout)?, layout.shape().dims4()?), before };
         residual.inplace_op1(&onto)?;
         Ok(residual)
+    }
+
+    fn is_training(&self, x: &Tensor) -> bool {
+        self.ops == Ops::Training && grad::takes([x, &self.weight])
+    }
+
+    /// This convolution as a node of a graph.
+    fn node(&self, upsample: usize, norm: Option<(usize, f32)>) -> ConvOp {
+        let kernel = self.weight.dims()[2];
+        ConvOp { upsample, kernel, stride: self.stride, padding: self.padding, norm }
     }
 
     fn is_fused(&self, x: &Tensor) -> bool {

@@ -14,13 +14,14 @@ pub mod attention;
 pub mod build;
 pub mod cache;
 pub mod conv;
+mod grad;
 mod kernels;
 pub mod linear;
 pub mod norm;
 pub mod ops;
 pub mod rope;
 
-pub use attention::{AttentionSegment, HeadLayout, Mask, attend};
+pub use attention::{AttentionSegment, HeadLayout, Mask, attend, attend_joint};
 pub use build::{Build, LinearFormat};
 pub use cache::KvCache;
 pub use conv::Conv2d;

@@ -5,7 +5,7 @@ use candle_core::{DType, Module, Result, Tensor};
 
 use crate::kernels;
 use crate::kernels::tensor::{is_cpu_f32, values};
-use crate::{Build, LinearFormat, Ops};
+use crate::{Build, LinearFormat, Ops, grad};
 
 /// `x·Wᵀ + b`.
 #[derive(Clone, Debug)]
@@ -89,6 +89,9 @@ impl Linear {
         let y = match &self.weight {
             Weight::Dense(weight) if self.ops == Ops::Inference && is_cpu_f32(x) && is_cpu_f32(weight) => {
                 return rows_by_weight(x, weight, self.bias.as_ref());
+            }
+            Weight::Dense(weight) if self.ops == Ops::Training && grad::takes([x, weight]) => {
+                return grad::linear::linear(x, weight, self.bias.as_ref());
             }
             Weight::Dense(weight) => x.matmul(&weight.t()?)?,
             Weight::Quantized { weight, n_filled } => {

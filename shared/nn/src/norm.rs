@@ -4,7 +4,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 use crate::kernels::norm::RowNorm;
 use crate::kernels::tensor::{is_cpu_f32, values};
-use crate::{Build, Ops, kernels};
+use crate::{Build, Ops, grad, kernels};
 
 /// LayerNorm over the last axis, with or without an affine part.
 #[derive(Clone, Debug)]
@@ -41,6 +41,10 @@ impl LayerNorm {
             if let (Some(weight), Some(bias)) = (weight, bias) {
                 return candle_nn::ops::layer_norm(&x.contiguous()?, weight, bias, self.eps as f32);
             }
+        }
+        if self.ops == Ops::Training && grad::takes([x]) {
+            let (weight, bias) = self.affine.as_ref().map(|(weight, bias)| (weight, bias)).unzip();
+            return grad::norm::norm(x, true, self.eps, weight, bias);
         }
         let normed = normalize(&x.to_dtype(DType::F32)?, self.eps)?.to_dtype(x.dtype())?;
         match &self.affine {
@@ -108,6 +112,9 @@ impl RmsNorm {
             }
             return candle_nn::ops::rms_norm(&x.contiguous()?, &self.weight, self.eps as f32);
         }
+        if self.ops == Ops::Training && grad::takes([x, &self.weight]) {
+            return grad::norm::norm(x, false, self.eps, Some(&self.weight), None);
+        }
         let wide = x.to_dtype(DType::F32)?;
         let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
         wide.broadcast_div(&(mean_square + self.eps)?.sqrt()?)?.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
@@ -161,6 +168,11 @@ impl GroupNorm {
             kernels::norm::scale_channels(x, &self.scales(x)?, out);
         }
         Tensor::from_vec(out, x.shape(), x.device())
+    }
+
+    /// Weight, bias, groups and ε, for an operation that has this norm inside.
+    pub(crate) fn parameters(&self) -> (&Tensor, &Tensor, usize, f32) {
+        (&self.weight, &self.bias, self.n_groups, self.eps as f32)
     }
 
     /// Per channel of one image `[C, height·width]`, a and b such that the normed value is a·x + b.

@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::Ops;
 use crate::kernels::pointwise;
 use crate::kernels::tensor::{is_cpu_f32, values};
+use crate::{Ops, grad};
 
 /// Frequencies of a rotary embedding.
 #[derive(Clone, Debug)]
@@ -59,6 +59,9 @@ impl Angles {
         }
         if ops == Ops::Inference && is_cpu_f32(x) {
             return self.rotate_fused(x, (width, half));
+        }
+        if ops == Ops::Training && grad::takes([x]) {
+            return grad::pointwise::rotate(x, &self.cos, &self.sin);
         }
         let heads = x.to_dtype(DType::F32)?.reshape((t, width / (2 * half), 2 * half))?;
         let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);

@@ -6,6 +6,7 @@
 
 pub(crate) mod aligned;
 pub(crate) mod attention;
+pub(crate) mod backward;
 pub(crate) mod conv;
 pub(crate) mod lanes;
 pub(crate) mod linear;

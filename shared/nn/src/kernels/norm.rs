@@ -70,7 +70,7 @@ impl Kernel for Rows<'_> {
 
 /// A sum in sixteen strands, which vectorizes and rounds less than one.
 #[inline(always)]
-fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut strands = [0.0_f32; 16];
     let chunks = x.chunks_exact(16);
     let rest = chunks.remainder();

@@ -43,7 +43,7 @@ fn gelu_tanh<L: Lanes>(x: f32) -> f32 {
 
 /// GELU by the error function, itself by a rational approximation (as in Eigen) up to where it is ±1 in f32.
 #[inline(always)]
-fn gelu_erf<L: Lanes>(x: f32) -> f32 {
+pub(crate) fn gelu_erf<L: Lanes>(x: f32) -> f32 {
     const END: f32 = 3.92;
     let y = x * std::f32::consts::FRAC_1_SQRT_2;
     let z = y * y;
