@@ -14,7 +14,5 @@ pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use pixels::{pixels_from_u8, pixels_to_u8};
 
-/// Groups of every GroupNorm.
-const N_GROUPS: usize = 32;
 /// ε of every GroupNorm.
 const NORM_EPS: f64 = 1e-6;

@@ -37,6 +37,10 @@ pub struct VaeConfig {
     pub embed_dim: usize,
     /// Factor from the posterior mean to the latent.
     pub scale: f64,
+    /// Groups of every GroupNorm: 32 as published, and where the checkpoint does not say. Narrower levels need fewer: a
+    /// group of one channel takes the channel's mean away, and with it the colours.
+    #[serde(default = "published_groups")]
+    pub norm_groups: usize,
 }
 
 impl VaeConfig {
@@ -147,6 +151,10 @@ impl SiglipConfig {
     }
 }
 
+fn published_groups() -> usize {
+    32
+}
+
 fn one() -> usize {
     1
 }
@@ -184,6 +192,7 @@ impl ModelConfig {
                 z_channels: 16,
                 embed_dim: 16,
                 scale: 0.2325,
+                norm_groups: published_groups(),
             },
             mar: MarConfig {
                 embed_dim: 1280,

@@ -13,8 +13,6 @@ const MAX_DEPTH: usize = 512;
 const MAX_TABLE: usize = 1 << 24;
 /// Largest side of an image, in pixels.
 const MAX_SIDE: usize = 1 << 14;
-/// Groups of every GroupNorm of the autoencoder.
-const NORM_GROUPS: usize = 32;
 
 impl ModelConfig {
     /// Checks that every size is possible and that the parts fit each other.
@@ -65,7 +63,7 @@ impl Check {
 
 fn check_vae(check: &mut Check, config: &VaeConfig) {
     check.within("vae.ch", config.ch, 4096);
-    check.divides("vae.ch", NORM_GROUPS, config.ch);
+    check.divides("vae.norm_groups", config.norm_groups, config.ch);
     check.within("vae.ch_mult (levels)", config.ch_mult.len(), 8);
     for mult in &config.ch_mult {
         check.within("vae.ch_mult", *mult, 64);

@@ -8,6 +8,8 @@
 mod fill;
 mod tokenizer;
 
+pub use tokenizer::json as tokenizer_json;
+
 use std::path::Path;
 
 use crate::config::ModelConfig;
@@ -40,7 +42,7 @@ pub fn random(
     }
     let draft = Draft::new(destination)?;
     draft.write_config(config)?;
-    draft.write("tokenizer.json", tokenizer::json().as_bytes())?;
+    draft.write("tokenizer.json", tokenizer_json(&[], &[]).as_bytes())?;
     let planned: Vec<Planned> =
         manifest::tensors(config, &Part::ALL).into_iter().map(|spec| Planned { spec, dtype }).collect();
     let fill = |tensor: &Planned, write: &mut dyn FnMut(&[u8]) -> std::io::Result<()>| {

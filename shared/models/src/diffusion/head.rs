@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor};
-use unipic_nn::activation::silu;
+use unipic_nn::activation::{gate, modulate, silu};
 use unipic_nn::{Build, LayerNorm, Linear, Ops};
 use unipic_weights::config::MarConfig;
 
@@ -68,7 +68,7 @@ impl Modulation {
         let of_block = |i: usize| (net.pp(format!("res_blocks.{i}.adaLN_modulation.1")), 3 * width);
         let places = (0..depth).map(of_block);
         let places: Vec<_> = places.chain([(net.pp("final_layer.adaLN_modulation.1"), 2 * width)]).collect();
-        if net.ops == Ops::Reference {
+        if net.ops.is_differentiable() {
             let layers = places.iter().map(|(place, n_out)| Linear::load(place, width, *n_out));
             return Ok(Self::Separate(layers.collect::<Result<_>>()?));
         }
@@ -78,18 +78,17 @@ impl Modulation {
         Ok(Self::Joint(joint))
     }
 
-    /// `[T, width]` → `[T, (3·depth + 2)·width]`.
-    fn forward(&self, y: &Tensor) -> Result<Tensor> {
+    /// `[T, width]` → for every block `[T, 3·width]` (shift, scale, gate), then `[T, 2·width]` for the final layer.
+    fn forward(&self, y: &Tensor, (depth, width): (usize, usize)) -> Result<Vec<Tensor>> {
         match self {
-            Self::Joint(layer) => layer.forward(y),
-            Self::Separate(layers) => Tensor::cat(&layers.iter().map(|l| l.forward(y)).collect::<Result<Vec<_>>>()?, 1),
+            Self::Joint(layer) => {
+                let all = layer.forward(y)?;
+                let columns = |i: usize| if i < depth { 3 * width } else { 2 * width };
+                (0..=depth).map(|i| all.narrow(1, 3 * i * width, columns(i))).collect()
+            }
+            Self::Separate(layers) => layers.iter().map(|l| l.forward(y)).collect(),
         }
     }
-}
-
-/// x·(1 + scale) + shift.
-fn modulate(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    (x * (scale + 1.0)?)? + shift
 }
 
 impl Head {
@@ -176,16 +175,15 @@ impl Head {
     /// # Errors
     /// When shapes, dtypes or devices do not fit.
     pub fn predict(&self, input: &Tensor, time: &Tensor, condition: &Tensor) -> Result<Tensor> {
-        let modulation = self.modulation.forward(&silu(&(time + condition)?)?)?;
-        let chunk = |i: usize| modulation.narrow(1, i * self.width, self.width);
+        let sizes = (self.blocks.len(), self.width);
+        let modulation = self.modulation.forward(&silu(&(time + condition)?)?, sizes)?;
         let mut x = input.clone();
-        for (i, block) in self.blocks.iter().enumerate() {
-            let h = modulate(&block.norm.forward(&x)?, &chunk(3 * i)?, &chunk(3 * i + 1)?)?;
+        for (block, modulation) in self.blocks.iter().zip(&modulation) {
+            let h = modulate(&block.norm.forward(&x)?, modulation)?;
             let h = block.mlp_out.forward(&silu(&block.mlp_in.forward(&h)?)?)?;
-            x = (x + (chunk(3 * i + 2)? * h)?)?;
+            x = gate(&x, &h, modulation)?;
         }
-        let last = 3 * self.blocks.len();
-        let x = modulate(&self.final_norm.forward(&x)?, &chunk(last)?, &chunk(last + 1)?)?;
+        let x = modulate(&self.final_norm.forward(&x)?, &modulation[sizes.0])?;
         self.output.forward(&x)?.to_dtype(DType::F32)
     }
 
@@ -206,7 +204,7 @@ impl Head {
     /// When there is no such schedule or the device refuses the tensors.
     pub fn timetable(&self, n_steps: usize) -> Result<Arc<Timetable>> {
         // While training the embedding's weights change from step to step.
-        if self.ops == Ops::Reference {
+        if self.ops.is_differentiable() {
             return self.new_timetable(n_steps);
         }
         let mut known = self.timetables.lock().unwrap_or_else(PoisonError::into_inner);

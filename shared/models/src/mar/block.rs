@@ -1,7 +1,7 @@
 //! The ViT block of MAR, and a stack of them.
 
 use candle_core::{Result, Tensor};
-use unipic_nn::{AttentionSegment, Build, HeadLayout, LayerNorm, Linear, Ops, activation, attend};
+use unipic_nn::{AttentionSegment, Build, HeadLayout, LayerNorm, Linear, Ops, activation, attend_joint};
 use unipic_weights::config::MarConfig;
 
 /// A pre-norm transformer block with full attention (model page, section 3).
@@ -47,10 +47,8 @@ impl Block {
     /// # Errors
     /// When shapes, dtypes or devices do not fit.
     pub fn forward(&self, x: &Tensor, segments: &[AttentionSegment]) -> Result<Tensor> {
-        let width = x.dim(1)?;
         let qkv = self.qkv.forward(&self.attention_norm.forward(x)?)?;
-        let part = |i: usize| qkv.narrow(1, i * width, width);
-        let mixed = attend(self.ops, &part(0)?, &part(1)?, &part(2)?, segments, self.layout)?;
+        let mixed = attend_joint(self.ops, &qkv, segments, self.layout)?;
         let x = (x + self.attention_out.forward(&mixed)?)?;
         let hidden = activation::gelu_erf(&self.mlp_in.forward(&self.mlp_norm.forward(&x)?)?)?;
         x + self.mlp_out.forward(&hidden)?

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use unipic_nn::{AttentionSegment, Build, Conv2d, GroupNorm, HeadLayout, Linear, LinearFormat, Ops, attend};
 
-use super::{N_GROUPS, NORM_EPS};
+use super::NORM_EPS;
 
 /// GroupNorm and swish before a convolution.
 ///
@@ -15,8 +15,8 @@ pub(super) struct NormedConv {
 
 impl NormedConv {
     /// Loads the norm `norm` and the 3×3 convolution `conv` of `build`.
-    pub(super) fn load(build: &Build, norm: &str, conv: &str, n_in: usize, n_out: usize) -> Result<Self> {
-        let norm = GroupNorm::load(&build.pp(norm), n_in, N_GROUPS, NORM_EPS)?;
+    pub(super) fn load(build: &Build, (norm, conv): (&str, &str), (n_in, n_out): (usize, usize), n_groups: usize) -> Result<Self> {
+        let norm = GroupNorm::load(&build.pp(norm), n_in, n_groups, NORM_EPS)?;
         Ok(Self { norm, conv: Conv2d::load(&build.pp(conv), n_in, n_out, 3, 1, 1)? })
     }
 
@@ -41,14 +41,14 @@ pub(super) struct ResidualBlock {
 
 impl ResidualBlock {
     /// Loads `norm1`, `conv1`, `norm2`, `conv2` and, when `n_in` ≠ `n_out`, `nin_shortcut`.
-    pub(super) fn load(build: &Build, n_in: usize, n_out: usize) -> Result<Self> {
+    pub(super) fn load(build: &Build, n_in: usize, n_out: usize, n_groups: usize) -> Result<Self> {
         let shortcut = match n_in == n_out {
             true => None,
             false => Some(Conv2d::load(&build.pp("nin_shortcut"), n_in, n_out, 1, 1, 0)?),
         };
         Ok(Self {
-            first: NormedConv::load(build, "norm1", "conv1", n_in, n_out)?,
-            second: NormedConv::load(build, "norm2", "conv2", n_out, n_out)?,
+            first: NormedConv::load(build, ("norm1", "conv1"), (n_in, n_out), n_groups)?,
+            second: NormedConv::load(build, ("norm2", "conv2"), (n_out, n_out), n_groups)?,
             shortcut,
         })
     }
@@ -78,10 +78,10 @@ pub(super) struct AttentionBlock {
 
 impl AttentionBlock {
     /// Loads `norm` and the 1×1 convolutions `q`, `k`, `v`, `proj_out`.
-    pub(super) fn load(build: &Build, n_channels: usize) -> Result<Self> {
+    pub(super) fn load(build: &Build, n_channels: usize, n_groups: usize) -> Result<Self> {
         let pointwise = |name: &str| pointwise(&build.pp(name), n_channels);
         Ok(Self {
-            norm: GroupNorm::load(&build.pp("norm"), n_channels, N_GROUPS, NORM_EPS)?,
+            norm: GroupNorm::load(&build.pp("norm"), n_channels, n_groups, NORM_EPS)?,
             q: pointwise("q")?,
             k: pointwise("k")?,
             v: pointwise("v")?,
@@ -90,14 +90,16 @@ impl AttentionBlock {
         })
     }
 
-    /// Shapes: `[1, C, h, w]` → the same.
+    /// Shapes: `[B, C, h, w]` → the same; no image sees another.
     pub(super) fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let (_, n_channels, h, w) = x.dims4()?;
-        let rows = self.norm.forward(&x)?.reshape((n_channels, h * w))?.t()?.contiguous()?;
+        let (b, n_channels, h, w) = x.dims4()?;
+        let rows = self.norm.forward(&x)?.reshape((b, n_channels, h * w))?.transpose(1, 2)?.contiguous()?;
+        let rows = rows.reshape((b * h * w, n_channels))?;
         let (q, k, v) = (self.q.forward(&rows)?, self.k.forward(&rows)?, self.v.forward(&rows)?);
         let layout = HeadLayout { n_heads: 1, n_kv_heads: 1, head_dim: n_channels };
-        let mixed = attend(self.ops, &q, &k, &v, &[AttentionSegment::full(h * w)], layout)?;
-        let out = self.proj_out.forward(&mixed)?.t()?.reshape((1, n_channels, h, w))?;
+        let mixed = attend(self.ops, &q, &k, &v, &vec![AttentionSegment::full(h * w); b], layout)?;
+        let out = self.proj_out.forward(&mixed)?.reshape((b, h * w, n_channels))?;
+        let out = out.transpose(1, 2)?.reshape((b, n_channels, h, w))?;
         x + out
     }
 }
@@ -119,15 +121,15 @@ pub(super) struct Middle {
 
 impl Middle {
     /// Loads `block_1`, `attn_1`, `block_2`.
-    pub(super) fn load(build: &Build, n_channels: usize) -> Result<Self> {
+    pub(super) fn load(build: &Build, n_channels: usize, n_groups: usize) -> Result<Self> {
         Ok(Self {
-            first: ResidualBlock::load(&build.pp("block_1"), n_channels, n_channels)?,
-            attention: AttentionBlock::load(&build.pp("attn_1"), n_channels)?,
-            second: ResidualBlock::load(&build.pp("block_2"), n_channels, n_channels)?,
+            first: ResidualBlock::load(&build.pp("block_1"), n_channels, n_channels, n_groups)?,
+            attention: AttentionBlock::load(&build.pp("attn_1"), n_channels, n_groups)?,
+            second: ResidualBlock::load(&build.pp("block_2"), n_channels, n_channels, n_groups)?,
         })
     }
 
-    /// Shapes: `[1, C, h, w]` → the same.
+    /// Shapes: `[B, C, h, w]` → the same; no image sees another.
     pub(super) fn forward(&self, x: Tensor) -> Result<Tensor> {
         let x = self.first.forward(x)?;
         let x = self.attention.forward(x)?;

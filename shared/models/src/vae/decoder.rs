@@ -37,16 +37,16 @@ impl Decoder {
         let mut levels = Vec::with_capacity(config.ch_mult.len());
         for (i, mult) in config.ch_mult.iter().enumerate().rev() {
             let shape = (n_in, config.ch * mult, config.num_res_blocks + 1);
-            levels.push(Level::load(&decoder.pp("up").pp(i), shape, i > 0)?);
+            levels.push(Level::load(&decoder.pp("up").pp(i), shape, i > 0, config.norm_groups)?);
             n_in = config.ch * mult;
         }
         let (z, embed) = (config.z_channels, config.embed_dim);
         Ok(Self {
             post_quant_conv: Conv2d::load(&root.pp("post_quant_conv"), embed, z, 1, 1, 0)?,
             conv_in: Conv2d::load(&decoder.pp("conv_in"), z, n_narrow, 3, 1, 1)?,
-            middle: Middle::load(&decoder.pp("mid"), n_narrow)?,
+            middle: Middle::load(&decoder.pp("mid"), n_narrow, config.norm_groups)?,
             levels,
-            out: NormedConv::load(&decoder, "norm_out", "conv_out", n_in, 3)?,
+            out: NormedConv::load(&decoder, ("norm_out", "conv_out"), (n_in, 3), config.norm_groups)?,
             scale: config.scale,
             dtype: build.tensors.dtype(),
         })
@@ -60,14 +60,24 @@ impl Decoder {
     /// When the shape does not fit or the device fails.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         let (n_images, _, _, _) = latents.dims4()?;
-        let pixels = (0..n_images).map(|i| self.decode_one(latents.narrow(0, i, 1)?)).collect::<Result<Vec<_>>>()?;
+        let pixels = (0..n_images).map(|i| self.decode_one(&latents.narrow(0, i, 1)?)).collect::<Result<Vec<_>>>()?;
         Tensor::cat(&pixels, 0)
     }
 
     /// `[1, m, n, 16]` → `[1, 3, 16m, 16n]`.
-    fn decode_one(&self, latents: Tensor) -> Result<Tensor> {
+    fn decode_one(&self, latents: &Tensor) -> Result<Tensor> {
         let latents = (latents.to_dtype(DType::F32)? / self.scale)?;
-        let x = latents.permute((0, 3, 1, 2))?.contiguous()?.to_dtype(self.dtype)?;
+        self.render(&latents.permute((0, 3, 1, 2))?)
+    }
+
+    /// Pixels of unscaled latents, all images in one pass: what training the autoencoder needs.
+    ///
+    /// Shapes: `[B, 16, m, n]` → f32 `[B, 3, 16m, 16n]`, about [-1, 1].
+    ///
+    /// # Errors
+    /// When the shape does not fit or the device fails.
+    pub fn render(&self, latents: &Tensor) -> Result<Tensor> {
+        let x = latents.contiguous()?.to_dtype(self.dtype)?;
         let x = self.conv_in.forward(&self.post_quant_conv.forward(&x)?)?;
         let mut x = self.middle.forward(x)?;
         for level in &self.levels {
@@ -80,10 +90,10 @@ impl Decoder {
 impl Level {
     /// Loads `block.{j}` and, where `goes_up`, `upsample.conv`. `shape` is channels in, channels out and the number of
     /// blocks.
-    fn load(build: &Build, (n_in, n_out, n_blocks): (usize, usize, usize), goes_up: bool) -> Result<Self> {
+    fn load(build: &Build, (n_in, n_out, n_blocks): (usize, usize, usize), goes_up: bool, n_groups: usize) -> Result<Self> {
         let block = |j: usize| {
             let n_in = if j == 0 { n_in } else { n_out };
-            ResidualBlock::load(&build.pp("block").pp(j), n_in, n_out)
+            ResidualBlock::load(&build.pp("block").pp(j), n_in, n_out, n_groups)
         };
         let upsample =
             goes_up.then(|| Conv2d::load(&build.pp("upsample").pp("conv"), n_out, n_out, 3, 1, 1)).transpose()?;

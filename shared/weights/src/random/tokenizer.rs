@@ -1,4 +1,4 @@
-//! A tokenizer in the form of Qwen2's whose tokens are the 256 bytes and the control tokens.
+//! A tokenizer in the form of Qwen2's: the 256 bytes, words merged of them where there are any, and the control tokens.
 
 use serde_json::{Value, json};
 
@@ -25,16 +25,19 @@ const PATTERN: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}
 /// Number of tokens; ids are below it.
 pub(super) const N_TOKENS: usize = 256 + CONTROL.len();
 
-/// The tokenizer's file.
-pub(super) fn json() -> String {
+/// The tokenizer's file. `words` are tokens beyond the 256 bytes, in byte-level characters and in the order of their ids
+/// from 256 on; `merges` are the pairs that make them, earlier ones first. The control tokens come behind.
+#[must_use]
+pub fn json(words: &[String], merges: &[(String, String)]) -> String {
+    let bytes = byte_characters().into_iter().map(String::from);
     let vocabulary: serde_json::Map<String, Value> =
-        byte_characters().into_iter().enumerate().map(|(id, c)| (c.to_string(), json!(id))).collect();
+        bytes.chain(words.iter().cloned()).enumerate().map(|(id, token)| (token, json!(id))).collect();
     let added: Vec<Value> = CONTROL
         .iter()
         .enumerate()
         .map(|(i, content)| {
             json!({
-                "id": 256 + i, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                "id": vocabulary.len() + i, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": true,
             })
         })
@@ -57,7 +60,8 @@ pub(super) fn json() -> String {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": vocabulary, "merges": [],
+            "vocab": vocabulary,
+            "merges": merges.iter().map(|(a, b)| format!("{a} {b}")).collect::<Vec<_>>(),
         },
     })
     .to_string()
