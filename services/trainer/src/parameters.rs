@@ -1,0 +1,91 @@
+//! The weights while they are trained: variables by checkpoint name.
+
+mod begin;
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
+use unipic_nn::{Build, Ops};
+use unipic_weights::config::ModelConfig;
+use unipic_weights::{Checkpoint, Part, manifest};
+
+use crate::TrainError;
+
+/// Every tensor of a model, each a variable.
+pub struct Parameters {
+    vars: BTreeMap<String, Var>,
+    device: Device,
+}
+
+impl Parameters {
+    /// Random weights to begin with; a value depends on the seed, the tensor's name and its place.
+    ///
+    /// # Errors
+    /// When the device refuses a tensor.
+    pub fn random(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, TrainError> {
+        let var = |spec: manifest::TensorSpec| {
+            let values = begin::values(&spec, config, seed);
+            let tensor = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?.to_device(device)?;
+            Ok((spec.name, Var::from_tensor(&tensor)?))
+        };
+        let vars = manifest::tensors(config, &Part::ALL).into_iter().map(var).collect::<Result<_, TrainError>>()?;
+        Ok(Self { vars, device: device.clone() })
+    }
+
+    /// The weights of a checkpoint.
+    ///
+    /// # Errors
+    /// When a tensor is missing, misshapen or not finite.
+    pub fn of_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, TrainError> {
+        let parts = checkpoint.parts();
+        let tensors = checkpoint.load(&parts, DType::F32, device)?.var_builder();
+        let var = |spec: manifest::TensorSpec| {
+            let tensor = tensors.get(spec.shape.as_slice(), &spec.name)?;
+            Ok((spec.name, Var::from_tensor(&tensor)?))
+        };
+        let specs = manifest::tensors(checkpoint.config(), &parts).into_iter();
+        Ok(Self { vars: specs.map(var).collect::<Result<_, TrainError>>()?, device: device.clone() })
+    }
+
+    /// Weights from tensors by name, such as a saved state's.
+    ///
+    /// # Errors
+    /// When the device refuses a tensor.
+    pub fn of_tensors(
+        tensors: impl IntoIterator<Item = (String, Tensor)>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let var = |(name, tensor): (String, Tensor)| Ok((name, Var::from_tensor(&tensor.to_device(device)?)?));
+        Ok(Self { vars: tensors.into_iter().map(var).collect::<Result<_, TrainError>>()?, device: device.clone() })
+    }
+
+    /// All variables by name.
+    pub fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    /// The variables of some parts.
+    pub fn of_parts<'a>(&'a self, parts: &'a [Part]) -> impl Iterator<Item = (&'a str, &'a Var)> {
+        let trained = |name: &str| Part::of(name).is_some_and(|part| parts.contains(&part));
+        self.vars.iter().map(|(name, var)| (name.as_str(), var)).filter(move |(name, _)| trained(name))
+    }
+
+    /// The root of the tree for building a model that learns: `trained` parts record gradients, all others do not.
+    /// What is built sees every later change of the variables.
+    #[must_use]
+    pub fn build(&self, ops: Ops, trained: &[Part]) -> Build<'static> {
+        let seen = |(name, var): (&String, &Var)| {
+            let learns = Part::of(name).is_some_and(|part| trained.contains(&part));
+            (name.clone(), if learns { var.as_tensor().clone() } else { var.as_tensor().detach() })
+        };
+        let tensors: HashMap<String, Tensor> = self.vars.iter().map(seen).collect();
+        Build::new(VarBuilder::from_tensors(tensors, DType::F32, &self.device), ops)
+    }
+
+    /// Where the variables are.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}

@@ -1,0 +1,309 @@
+//! One stage of a recipe.
+
+use serde::{Deserialize, Serialize};
+use unipic_weights::Part;
+use unipic_world::Difficulty;
+
+/// One stage: what learns, how fast, and from what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Its name, in progress and files.
+    pub name: String,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Samples in a step, of all tasks together.
+    pub batch: usize,
+    /// Samples that stand in memory at once, and are computed by one thread. Part of the recipe, because sums are taken
+    /// in this grouping.
+    pub micro_batch: usize,
+    /// Parts that are trained, by the names that `unipic model inspect` prints; all others are frozen.
+    pub train: Vec<String>,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// How the rate goes on after warming up.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Share of the steps over which the rate rises from 0.
+    #[serde(default)]
+    pub warm_up: f64,
+    /// Decay of the exponential average of the weights, which is what a stage hands on; 0 takes the weights themselves.
+    #[serde(default)]
+    pub ema: f64,
+    /// Decoupled weight decay, of matrices only.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// AdamW's β.
+    #[serde(default = "published_betas")]
+    pub betas: (f64, f64),
+    /// Largest norm of all gradients together.
+    #[serde(default = "one")]
+    pub clip: f64,
+    /// Steps from one saved state to the next.
+    #[serde(default = "save_every")]
+    pub save_every: usize,
+    /// The shapes world's knobs for this stage.
+    #[serde(default)]
+    pub shapes: Difficulty,
+    /// The same from JSON lines: rows in the form of `unipic data`; goes before `shapes`.
+    #[serde(default)]
+    pub rows: Option<std::path::PathBuf>,
+    /// Share of the samples whose words do not fit their picture, to measure curation with.
+    #[serde(default)]
+    pub wrong_share: f64,
+    /// Trains the autoencoder.
+    #[serde(default)]
+    pub autoencoder: Option<Autoencoder>,
+    /// Trains generation, editing and understanding.
+    #[serde(default)]
+    pub joint: Option<Joint>,
+}
+
+/// How the learning rate goes on after warming up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// As it is.
+    #[default]
+    Constant,
+    /// Half a cosine, to 0.
+    Cosine,
+}
+
+/// A stage that trains the autoencoder on reconstruction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Autoencoder {
+    /// Side of the drawn images, in pixels.
+    pub resolution: usize,
+    /// Side of the square that is cut out of each, in pixels; at random multiples of the stride.
+    pub crop: usize,
+    /// Weight of the posterior's divergence from the unit normal, in nats per latent value.
+    pub kl: f64,
+}
+
+/// A stage that trains the three tasks together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joint {
+    /// Side of generated and edited images, in pixels.
+    pub resolution: usize,
+    /// Share of each task in a batch.
+    pub mix: Mix,
+    /// Weight of each task's loss.
+    pub loss_weights: LossWeights,
+    /// Share of generations that learn the unconditional prompt.
+    #[serde(default = "tenth")]
+    pub unconditional: f64,
+    /// Draws of (timestep, noise) for every place.
+    #[serde(default = "four")]
+    pub head_draws: usize,
+    /// Which encoder shows images to the language model.
+    #[serde(default)]
+    pub encoder: Encoder,
+    /// Times a drawn picture is used, each time with another mask and other noise.
+    #[serde(default = "once")]
+    pub reuse: usize,
+}
+
+/// Which encoder shows images to the language model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoder {
+    /// The paper's.
+    #[default]
+    Siglip2,
+    /// The released script's.
+    Mar,
+}
+
+/// Shares of the tasks in a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Questions and captions.
+    pub understanding: f64,
+    /// Prompts to draw.
+    pub generation: f64,
+    /// Instructions to change an image.
+    pub editing: f64,
+}
+
+/// Weights of the losses, U : G : E of the published table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossWeights {
+    /// Cross-entropy of answers.
+    pub understanding: f64,
+    /// The head's loss of generations.
+    pub generation: f64,
+    /// The head's loss of edits.
+    pub editing: f64,
+}
+
+fn published_betas() -> (f64, f64) {
+    (0.9, 0.95)
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn four() -> usize {
+    4
+}
+
+fn once() -> usize {
+    1
+}
+
+fn save_every() -> usize {
+    500
+}
+
+impl Stage {
+    /// The trained parts.
+    ///
+    /// # Errors
+    /// When a name is no part's.
+    pub fn parts(&self) -> Result<Vec<Part>, String> {
+        let named = |name: &String| {
+            let known = || Part::ALL.map(Part::label).join(", ");
+            let part = Part::ALL.into_iter().find(|part| part.label() == name);
+            part.ok_or_else(|| format!("train: `{name}` is no part; there are {}", known()))
+        };
+        self.train.iter().map(named).collect()
+    }
+
+    /// The learning rate of a step, from 0.
+    #[must_use]
+    pub fn rate(&self, step: usize) -> f64 {
+        let (step, warm) = (step as f64 + 1.0, (self.warm_up * self.steps as f64).max(1.0));
+        if step < warm {
+            return self.learning_rate * step / warm;
+        }
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Cosine => {
+                let done = (step - warm) / (self.steps as f64 - warm).max(1.0);
+                self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        }
+    }
+
+    /// Refuses values that make no sense, by key.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let parts = self.parts()?;
+        let positive = [
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("micro_batch", self.micro_batch),
+            ("save_every", self.save_every),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, n)| *n == 0) {
+            return Err(format!("{key}: must be at least 1"));
+        }
+        let shares = [("warm_up", self.warm_up), ("wrong_share", self.wrong_share), ("ema", self.ema)];
+        if let Some((key, value)) = shares.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
+            return Err(format!("{key}: {value} is not from 0 to below 1"));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) || !(self.clip > 0.0) {
+            return Err(format!("learning_rate ({}) and clip ({}) must be positive", self.learning_rate, self.clip));
+        }
+        if self.weight_decay < 0.0 || !self.weight_decay.is_finite() {
+            return Err(format!("weight_decay: {} is negative", self.weight_decay));
+        }
+        self.shapes.check().map_err(|e| format!("shapes: {e}"))?;
+        match (&self.autoencoder, &self.joint) {
+            (Some(autoencoder), None) => autoencoder.check(&parts),
+            (None, Some(joint)) => joint.check(&parts),
+            _ => Err("a stage has either an `autoencoder` or a `joint` table".into()),
+        }
+    }
+}
+
+impl Autoencoder {
+    fn check(&self, parts: &[Part]) -> Result<(), String> {
+        if self.crop == 0 || self.crop > self.resolution || !self.kl.is_finite() || self.kl < 0.0 {
+            return Err(format!("autoencoder: crop {} of {} px, kl {}", self.crop, self.resolution, self.kl));
+        }
+        if parts != [Part::Vae] {
+            return Err("train: an autoencoder stage trains `vae` and nothing else".into());
+        }
+        Ok(())
+    }
+}
+
+impl Joint {
+    fn check(&self, parts: &[Part]) -> Result<(), String> {
+        if parts.contains(&Part::Vae) {
+            return Err("train: the autoencoder is frozen in a joint stage".into());
+        }
+        let shares = [self.mix.understanding, self.mix.generation, self.mix.editing];
+        if shares.iter().any(|share| !(*share >= 0.0)) || shares.iter().sum::<f64>() <= 0.0 {
+            return Err("joint.mix: shares are 0 or more and not all 0".into());
+        }
+        let LossWeights { understanding, generation, editing } = self.loss_weights;
+        if [understanding, generation, editing].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
+            return Err("joint.loss_weights: must be 0 or more".into());
+        }
+        if !(0.0..=1.0).contains(&self.unconditional) || self.head_draws == 0 || self.reuse == 0 {
+            return Err("joint: unconditional is a share, head_draws and reuse are at least 1".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage() -> Stage {
+        let text = r#"
+            name = "s"
+            steps = 100
+            batch = 4
+            micro_batch = 2
+            train = ["vae"]
+            learning_rate = 1.0
+            schedule = "cosine"
+            warm_up = 0.1
+            [autoencoder]
+            resolution = 64
+            crop = 32
+            kl = 0.0
+        "#;
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_rate_warms_up_and_falls() {
+        let stage = stage();
+        assert!((stage.rate(0) - 0.1).abs() < 1e-12);
+        assert!((stage.rate(9) - 1.0).abs() < 1e-12);
+        assert!(stage.rate(54) < 0.6 && stage.rate(54) > 0.4);
+        assert!(stage.rate(99) < 1e-9);
+    }
+
+    #[test]
+    fn bad_values_are_told_by_key() {
+        let wrong = |change: fn(&mut Stage), key: &str| {
+            let mut stage = stage();
+            change(&mut stage);
+            let error = stage.check().unwrap_err();
+            assert!(error.contains(key), "{key}: {error}");
+        };
+        assert_eq!(stage().check(), Ok(()));
+        wrong(|s| s.steps = 0, "steps");
+        wrong(|s| s.train = vec!["vea".into()], "`vea`");
+        wrong(|s| s.train = vec!["mar".into()], "vae");
+        wrong(|s| s.learning_rate = f64::NAN, "learning_rate");
+        wrong(|s| s.warm_up = 1.5, "warm_up");
+        wrong(|s| s.autoencoder = None, "autoencoder");
+        wrong(|s| s.shapes.sizes.clear(), "sizes");
+    }
+}

@@ -1,0 +1,266 @@
+//! A run: stage after stage, saved as it goes.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use sha2::{Digest, Sha256};
+use unipic_weights::config::ModelConfig;
+use unipic_weights::{Checkpoint, StoredDtype, WeightsError};
+
+use crate::TrainError;
+use crate::curves;
+use crate::optimizer::Optimizer;
+use crate::parameters::Parameters;
+use crate::recipe::{Recipe, Stage};
+use crate::report::{Journal, StepReport, replace};
+use crate::state::{self, Position};
+use crate::task::{AutoencoderTask, JointTask, Task, sum};
+use crate::tokenizer;
+use crate::workers::Workers;
+
+/// How a run is done, none of which changes its result.
+pub struct Options<'a> {
+    /// The run's folder: state, metrics, curves, sheets, and the model of every finished stage.
+    pub folder: PathBuf,
+    /// Threads that compute; each takes whole micro-batches.
+    pub n_threads: usize,
+    /// Where the weights live.
+    pub device: Device,
+    /// Steps from one sample sheet to the next; 0 for none but at the end of a stage.
+    pub sheet_every: usize,
+    /// Set from outside to stop: the state is saved and the run ends after the step it is in.
+    pub stop: &'a AtomicBool,
+    /// Hears of every step.
+    pub on_step: &'a mut dyn FnMut(&StepReport),
+}
+
+/// Runs a recipe to its end, from where the folder's saved state stands. Gives the folder of the finished model.
+///
+/// # Errors
+/// When the folder belongs to another recipe, data or disk fail, a loss is not finite, or the run was stopped; what had
+/// been saved before stays.
+pub fn run<'a>(recipe: &'a Recipe, options: Options<'a>) -> Result<PathBuf, TrainError> {
+    std::fs::create_dir_all(&options.folder).map_err(TrainError::io(&options.folder))?;
+    let mut run = Run::open(recipe, options)?;
+    while run.position.stage < recipe.stages.len() {
+        run.stage()?;
+    }
+    Ok(run.options.folder.join("model"))
+}
+
+struct Run<'a> {
+    recipe: &'a Recipe,
+    options: Options<'a>,
+    position: Position,
+    parameters: Parameters,
+    optimizer: Option<Optimizer>,
+    journal: Journal,
+    tokenizer: String,
+    workers: Workers,
+}
+
+impl<'a> Run<'a> {
+    fn open(recipe: &'a Recipe, options: Options<'a>) -> Result<Self, TrainError> {
+        let text = toml::to_string(recipe).map_err(|e| TrainError::Data(e.to_string()))?;
+        let hash: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let saved = state::load(&options.folder.join("state.safetensors"), &options.device)?;
+        let (position, parameters, optimizer) = match saved {
+            Some((position, parameters, optimizer)) => {
+                if position.recipe != hash {
+                    let why = "it was begun with another recipe; name another folder to begin anew".into();
+                    return Err(TrainError::Resume { path: options.folder.clone(), why });
+                }
+                (position, parameters, Some(optimizer))
+            }
+            None => {
+                let (parameters, config) = begin(recipe, &options.device)?;
+                (Position { recipe: hash, stage: 0, step: 0, config, seconds: 0.0 }, parameters, None)
+            }
+        };
+        replace(&options.folder.join("recipe.toml"), text.as_bytes())?;
+        let tokenizer = tokenizer::json(recipe)?;
+        let journal = Journal::open(&options.folder, position.stage, position.step)?;
+        let workers = Workers::new(options.n_threads)?;
+        Ok(Self { recipe, options, position, parameters, optimizer, journal, tokenizer, workers })
+    }
+
+    /// Runs the rest of the stage the run stands in.
+    fn stage(&mut self) -> Result<(), TrainError> {
+        let (recipe, number) = (self.recipe, self.position.stage);
+        let stage = &recipe.stages[number];
+        let parts = stage.parts().map_err(TrainError::Data)?;
+        let mut optimizer = match self.optimizer.take() {
+            Some(optimizer) if self.position.step > 0 => optimizer,
+            _ => Optimizer::new(self.parameters.of_parts(&parts), stage)?,
+        };
+        {
+            let parameters = &self.parameters;
+            let task = task(recipe, number, parameters, &self.position.config, &self.tokenizer)?;
+            while self.position.step < stage.steps {
+                let began = Instant::now();
+                let step = self.position.step;
+                let share = sum(self.workers.map(task.n_shares(), |share| task.share(step, share))?);
+                let losses =
+                    share.losses.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n.max(1.0))).collect();
+                let norm = optimizer.step(self.parameters.of_parts(&parts), &share.gradients, stage)?;
+                let seconds = began.elapsed().as_secs_f64();
+                self.position.seconds += seconds;
+                let report = StepReport {
+                    stage: number,
+                    name: stage.name.clone(),
+                    step: step + 1,
+                    n_steps: stage.steps,
+                    losses,
+                    gradient_norm: norm,
+                    learning_rate: stage.rate(step),
+                    samples_per_s: stage.batch as f64 / seconds,
+                    seconds: self.position.seconds,
+                };
+                check_finite(&report, &*task, &self.journal)?;
+                self.position.step += 1;
+                self.journal.step(&report)?;
+                (self.options.on_step)(&report);
+                let done = self.position.step;
+                let stopped = self.options.stop.load(Ordering::Relaxed);
+                if done.is_multiple_of(stage.save_every) || stopped {
+                    let path = self.options.folder.join("state.safetensors");
+                    state::save(&path, &self.position, &self.parameters, &optimizer)?;
+                }
+                let every = self.options.sheet_every;
+                if (every > 0 && done.is_multiple_of(every)) || done == stage.steps {
+                    self.journal.picture("losses.png", &curves::draw(&self.journal.steps()))?;
+                    if let Some(sheet) = averaged(parameters, &optimizer, || task.sheet(step))? {
+                        self.journal.picture(&format!("samples-{number}-{done:06}.png"), &sheet)?;
+                    }
+                }
+                if stopped && done < stage.steps {
+                    return Err(TrainError::Stopped { stage: stage.name.clone(), step: done });
+                }
+            }
+        }
+        self.finish(stage, &optimizer)
+    }
+
+    /// Takes the averaged weights, writes the model and the state between two stages.
+    fn finish(&mut self, stage: &Stage, optimizer: &Optimizer) -> Result<(), TrainError> {
+        adopt(&self.parameters, optimizer)?;
+        if stage.autoencoder.is_some() {
+            self.position.config.vae.scale = AutoencoderTask::measure_scale(
+                self.recipe,
+                self.position.stage,
+                &self.parameters,
+                &self.position.config,
+            )?;
+        }
+        let folder = self.options.folder.join("model");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(TrainError::io(&folder))?;
+        }
+        export(&self.parameters, &self.position.config, &self.tokenizer, &folder, StoredDtype::F32)?;
+        self.position.stage += 1;
+        self.position.step = 0;
+        let path = self.options.folder.join("state.safetensors");
+        state::save(&path, &self.position, &self.parameters, &Optimizer::default())
+    }
+}
+
+/// Weights and sizes to begin with.
+fn begin(recipe: &Recipe, device: &Device) -> Result<(Parameters, ModelConfig), TrainError> {
+    let Some(folder) = &recipe.begin_with else {
+        return Ok((Parameters::random(&recipe.model, recipe.seed, device)?, recipe.model.clone()));
+    };
+    let checkpoint = Checkpoint::open(folder)?;
+    let mut config = checkpoint.config().clone();
+    if config.vae != recipe.model.vae {
+        config.vae.scale = recipe.model.vae.scale;
+    }
+    let scale = checkpoint.config().vae.scale;
+    let mut wanted = recipe.model.clone();
+    (wanted.vae.scale, wanted.name) = (config.vae.scale, config.name.clone());
+    if wanted != config {
+        let why = format!("begin_with: {} has other sizes than `model`", folder.display());
+        return Err(TrainError::Data(why));
+    }
+    config.name.clone_from(&recipe.model.name);
+    config.vae.scale = scale;
+    Ok((Parameters::of_checkpoint(&checkpoint, device)?, config))
+}
+
+fn task<'a>(
+    recipe: &'a Recipe,
+    number: usize,
+    parameters: &'a Parameters,
+    config: &'a ModelConfig,
+    tokenizer: &str,
+) -> Result<Box<dyn Task + 'a>, TrainError> {
+    let stage = &recipe.stages[number];
+    let seed = (recipe.seed, number);
+    match (&stage.autoencoder, &stage.joint) {
+        (Some(settings), _) => Ok(Box::new(AutoencoderTask::new(stage, settings, seed, parameters, &config.vae)?)),
+        (_, Some(settings)) => Ok(Box::new(JointTask::new(stage, settings, seed, parameters, config, tokenizer)?)),
+        _ => Err(TrainError::Data(format!("stage `{}` has no task", stage.name))),
+    }
+}
+
+/// Refuses to go on from a step with a number that is not one.
+fn check_finite(report: &StepReport, task: &dyn Task, journal: &Journal) -> Result<(), TrainError> {
+    let losses = report.losses.iter().map(|(name, loss)| (name.as_str(), *loss));
+    let bad = losses.chain([("the gradients' norm", report.gradient_norm)]).find(|(_, x)| !x.is_finite());
+    let Some((what, _)) = bad else { return Ok(()) };
+    let step = report.step - 1;
+    let batch = serde_json::json!({ "report": report, "samples": task.describe(step) });
+    let batch = journal.file(&format!("bad-batch-{}-{step}.json", report.stage), batch.to_string().as_bytes())?;
+    Err(TrainError::NotFinite { stage: report.name.clone(), step, what: what.to_owned(), batch })
+}
+
+/// Puts the averages in the weights' place.
+fn adopt(parameters: &Parameters, optimizer: &Optimizer) -> Result<(), TrainError> {
+    for (name, slot) in optimizer.slots.iter().filter(|(_, slot)| !slot.average.is_empty()) {
+        if let Some(var) = parameters.vars().get(name) {
+            var.set(
+                &candle_core::Tensor::from_slice(&slot.average, var.shape(), &Device::Cpu)?.to_device(var.device())?,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs `look` while the averages stand in the weights' place.
+fn averaged<T>(
+    parameters: &Parameters,
+    optimizer: &Optimizer,
+    look: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    let mut kept = Vec::new();
+    for name in optimizer.slots.keys() {
+        if let Some(var) = parameters.vars().get(name) {
+            kept.push((var, var.as_tensor().copy()?.detach()));
+        }
+    }
+    adopt(parameters, optimizer)?;
+    let seen = look();
+    for (var, tensor) in kept {
+        var.set(&tensor)?;
+    }
+    seen
+}
+
+/// Writes the weights as a checkpoint.
+fn export(
+    parameters: &Parameters,
+    config: &ModelConfig,
+    tokenizer: &str,
+    folder: &Path,
+    dtype: StoredDtype,
+) -> Result<(), TrainError> {
+    let of = |spec: &unipic_weights::manifest::TensorSpec| {
+        let missing =
+            || WeightsError::Config { path: folder.to_owned(), why: format!("{} was not trained", spec.name) };
+        let var = parameters.vars().get(&spec.name).ok_or_else(missing)?;
+        Ok(var.as_tensor().detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    };
+    unipic_weights::save(config, tokenizer, folder, dtype, of, &mut |_| {})?;
+    Ok(())
+}
