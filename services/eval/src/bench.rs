@@ -18,6 +18,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub(crate) use prepared::is_there;
+
 pub use dpg::{Dpg, run as dpg};
 pub use gedit::{EXPORT as GEDIT_EXPORT, Fit, GEdit, run as gedit};
 pub use geneval::{GenEval, run as geneval};

@@ -122,7 +122,8 @@ impl Artist for ClientArtist {
         let request = pb::UnderstandRequest {
             turns: vec![pb::Turn { role: pb::Role::User.into(), parts }],
             max_tokens: Some(request.max_tokens),
-            temperature: Some(0.0),
+            temperature: Some(if request.seed.is_some() { 1.0 } else { 0.0 }),
+            seed: request.seed,
             ..pb::UnderstandRequest::default()
         };
         persist(|| async {

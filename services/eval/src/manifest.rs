@@ -21,23 +21,23 @@ pub(crate) struct Manifest {
     /// SHA-256 over the contents of the prompt files, in hex.
     pub(crate) input_sha256: String,
     /// What drew.
-    pub(crate) model: Drew,
+    pub(crate) model: Model,
     /// Which version of this crate wrote it.
     pub(crate) eval_version: String,
 }
 
 /// What drew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Drew {
+pub struct Model {
     /// Name of the model.
-    pub(crate) name: String,
+    pub name: String,
     /// SHA-256 of the weights, in hex.
-    pub(crate) weights_sha256: String,
+    pub weights_sha256: String,
     /// Version of the server.
-    pub(crate) server_version: String,
+    pub server_version: String,
 }
 
-impl From<&pb::GetModelResponse> for Drew {
+impl From<&pb::GetModelResponse> for Model {
     fn from(model: &pb::GetModelResponse) -> Self {
         Self {
             name: model.name.clone(),

@@ -120,7 +120,8 @@ async fn requests_carry_the_settings_and_results_are_read() {
     let Drawing { settings, seed, .. } = drawing("");
     let edited = artist.edit(Editing { source: vec![1, 2], instruction: "e".into(), seed, settings }).await.unwrap();
     assert_eq!(edited.png, [1, 2]);
-    let answer = artist.ask(Question { images: vec![vec![1], vec![2]], text: "q".into(), max_tokens: 5 }).await;
+    let answer =
+        artist.ask(Question { images: vec![vec![1], vec![2]], text: "q".into(), max_tokens: 5, seed: None }).await;
     assert_eq!(answer.unwrap().text, "3 parts");
     assert_eq!(artist.model().await.unwrap().name, "fake");
 }

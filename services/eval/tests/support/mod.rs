@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "functions of tests fail by panicking, as tests do")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod shapes;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
