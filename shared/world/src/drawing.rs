@@ -127,6 +127,18 @@ impl Pattern {
     }
 }
 
+impl Texture {
+    /// After how much of the image side it repeats, along rows and columns alike; 0 for plain.
+    pub(crate) fn period(self) -> f32 {
+        match self {
+            Self::Plain => 0.0,
+            Self::Striped => 2.0 * STRIPE,
+            Self::Checked => 2.0 * FIELD,
+            Self::Dotted => DOT_PITCH,
+        }
+    }
+}
+
 /// A square wave of 0 and 1, each `width` pixels long, with its edges smoothed over one pixel.
 fn band(value: f32, width: f32) -> f32 {
     let at = value.rem_euclid(2.0 * width);
