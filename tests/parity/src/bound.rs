@@ -11,6 +11,13 @@ use candle_core::{DType, Device, Tensor};
 pub enum Bound {
     /// max |ours − expected| at most this.
     Within(f64),
+    /// max |ours − expected| at most this share of max |expected|, or `least`.
+    Share {
+        /// Of the largest expected value.
+        share: f64,
+        /// Allowed in any case.
+        least: f64,
+    },
     /// The same integers.
     Equal,
     /// 8-bit values at most one level apart.
@@ -25,6 +32,8 @@ pub const PART: Bound = Bound::Within(1e-4);
 pub const PIXELS: Bound = Bound::Within(5e-4);
 /// What comes out of, or into, the later iterations of a whole flow.
 pub const FLOW: Bound = Bound::Within(1e-3);
+/// Gradients and their norms.
+pub const GRADIENT: Bound = Bound::Share { share: 1e-3, least: 1e-5 };
 /// Arithmetic in f64.
 pub const SCHEDULE: Bound = Bound::Within(1e-9);
 
@@ -42,6 +51,7 @@ impl Bound {
     pub fn label(self) -> String {
         match self {
             Self::Within(bound) => format!("{bound:.0e}"),
+            Self::Share { share, least } => format!("{:.1} % or {least:.0e}", 100.0 * share),
             Self::Equal => "equal".into(),
             Self::OneLevel => "1 level".into(),
             Self::Resized => "1 level on 99.9 %, 2 on all".into(),
@@ -54,10 +64,12 @@ impl Bound {
     /// When the shapes differ.
     pub fn measure(self, ours: &Tensor, expected: &Tensor) -> Result<Measured> {
         ensure!(ours.dims() == expected.dims(), "ours has the shape {:?}, not {:?}", ours.dims(), expected.dims());
-        let pairs = values(ours)?.into_iter().zip(values(expected)?);
+        let expected = values(expected)?;
+        let scale = expected.iter().map(|value| value.abs()).fold(0.0, f64::max);
+        let pairs = values(ours)?.into_iter().zip(expected);
         // A NaN would vanish in a maximum, so it counts as infinitely far off.
         let off = |(a, b): (f64, f64)| if (a - b).is_nan() { f64::INFINITY } else { (a - b).abs() };
-        Ok(self.judge(&pairs.map(off).collect::<Vec<_>>()))
+        Ok(self.judge(&pairs.map(off).collect::<Vec<_>>(), scale))
     }
 
     /// Compares two lists of ids; the error is the number of places where they differ.
@@ -67,10 +79,12 @@ impl Bound {
         Measured { max_error: n_differing as f64, passed: n_differing == 0 }
     }
 
-    fn judge(self, errors: &[f64]) -> Measured {
+    /// Judges the errors of values of which the largest expected one is `scale`.
+    fn judge(self, errors: &[f64], scale: f64) -> Measured {
         let max_error = errors.iter().copied().fold(0.0, f64::max);
         let passed = match self {
             Self::Within(bound) => max_error <= bound,
+            Self::Share { share, least } => max_error <= least.max(share * scale),
             Self::Equal => max_error == 0.0,
             Self::OneLevel => max_error <= 1.0,
             Self::Resized => {
@@ -110,12 +124,19 @@ mod tests {
     fn resized_images_may_have_few_values_two_levels_off() {
         let mut errors = vec![1.0; 2000];
         errors[..2].fill(2.0);
-        assert!(Bound::Resized.judge(&errors).passed);
+        assert!(Bound::Resized.judge(&errors, 0.0).passed);
         errors[2] = 2.0;
-        assert!(!Bound::Resized.judge(&errors).passed);
+        assert!(!Bound::Resized.judge(&errors, 0.0).passed);
         errors[..3].fill(0.0);
         errors[0] = 3.0;
-        assert!(!Bound::Resized.judge(&errors).passed);
+        assert!(!Bound::Resized.judge(&errors, 0.0).passed);
+    }
+
+    #[test]
+    fn a_share_is_of_the_largest_expected_value() {
+        let passes = |ours: &[f32]| GRADIENT.measure(&tensor(ours), &tensor(&[2.0, 0.0])).unwrap().passed;
+        assert!(passes(&[2.001, 0.001]) && !passes(&[2.0, 0.003]) && !passes(&[f32::NAN, 0.0]));
+        assert!(GRADIENT.measure(&tensor(&[9e-6]), &tensor(&[0.0])).unwrap().passed, "least");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use unipic_weights::Layout;
 struct Arguments {
     /// A folder with a checkpoint and its `cases`.
     path: PathBuf,
-    /// Which implementation of the operations to run.
+    /// Which implementation of the operations to run; with inference, losses run on the training ones.
     #[arg(long, value_enum, default_value_t = OpsName::Inference)]
     ops: OpsName,
     /// In which form to read the weights; by default safetensors where there are any, else the released pickles.
@@ -34,6 +34,7 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum OpsName {
     Reference,
+    Training,
     Inference,
 }
 
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let report = parity::run(&Options {
         ops: match arguments.ops {
             OpsName::Reference => Ops::Reference,
+            OpsName::Training => Ops::Training,
             OpsName::Inference => Ops::Inference,
         },
         layout: arguments.layout.map(|layout| match layout {

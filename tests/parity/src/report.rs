@@ -12,8 +12,6 @@ pub enum Verdict {
     Pass,
     /// Beyond it, or not computable, or not known.
     Fail(String),
-    /// Known, and checked by something else than this harness.
-    NotCovered,
 }
 
 /// One quantity of one case.
@@ -49,18 +47,13 @@ impl Row {
 
     /// A case or quantity that could not be compared.
     pub fn failed(case: &str, quantity: &str, why: String) -> Self {
-        Self { verdict: Verdict::Fail(why), ..Self::not_covered(case, quantity) }
-    }
-
-    /// A case that is left to another test.
-    pub fn not_covered(case: &str, quantity: &str) -> Self {
         Self {
             case: case.into(),
             quantity: quantity.into(),
             shape: Vec::new(),
             max_error: None,
             bound: String::new(),
-            verdict: Verdict::NotCovered,
+            verdict: Verdict::Fail(why),
         }
     }
 
@@ -68,7 +61,6 @@ impl Row {
         let verdict = match &self.verdict {
             Verdict::Pass => "pass".into(),
             Verdict::Fail(why) => format!("FAIL: {why}"),
-            Verdict::NotCovered => "not covered".into(),
         };
         let error = self.max_error.map_or_else(String::new, |error| format!("{error:.2e}"));
         let shape = self.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
@@ -121,14 +113,11 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let (passed, not_covered) = (self.count(|v| *v == Verdict::Pass), self.count(|v| *v == Verdict::NotCovered));
-        let failed = self.rows.len() - passed - not_covered;
+        let passed = self.count(|v| *v == Verdict::Pass);
+        let failed = self.rows.len() - passed;
         let Self { folder, layout, ops, device, .. } = self;
         let verdict = if self.passed() { "PASS" } else { "FAIL" };
-        format!(
-            "{verdict}: {passed} passed, {failed} failed, {not_covered} cases not covered \
-             ({folder}, {layout} layout, {ops} operations, {device})\n"
-        )
+        format!("{verdict}: {passed} passed, {failed} failed ({folder}, {layout} layout, {ops} operations, {device})\n")
     }
 }
 
@@ -144,7 +133,6 @@ mod tests {
     #[test]
     fn nothing_checked_is_no_success() {
         assert!(!report(Vec::new()).passed());
-        assert!(!report(vec![Row::not_covered("train_edit", "")]).passed());
     }
 
     #[test]

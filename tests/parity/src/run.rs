@@ -11,14 +11,14 @@ use unipic_weights::{Layout, OpenOptions};
 use crate::case::Case;
 use crate::report::{Report, Row};
 use crate::subject::Subject;
-use crate::{diffusion, edit, generate, llm, mar, preprocess, tokenizer, understand, vae};
+use crate::{diffusion, edit, generate, llm, mar, preprocess, tokenizer, train, understand, vae};
 
 /// What to run, and on what.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder: a checkpoint with `cases` and what they name.
     pub folder: PathBuf,
-    /// Which implementation of the operations.
+    /// Which implementation of the operations. Serving's have no gradients: with them, losses run on the training ones.
     pub ops: Ops,
     /// In which form to read the weights; safetensors where there are any, else pickles.
     pub layout: Option<Layout>,
@@ -61,6 +61,7 @@ pub fn run(options: &Options) -> Result<Report> {
         },
         ops: match options.ops {
             Ops::Reference => "reference".into(),
+            Ops::Training => "training".into(),
             Ops::Inference => "inference".into(),
         },
         device: options.device.clone(),
@@ -95,8 +96,6 @@ enum Kind {
     Tensors(fn(&Subject, &mut Case) -> Result<()>),
     /// The table of texts and ids.
     Tokenizer,
-    /// Losses and gradients: the trainer's own tests are for these.
-    Training,
     /// None that is known here.
     Unknown,
 }
@@ -110,7 +109,9 @@ fn kind(file_name: &str) -> Kind {
         "llm" => Kind::Tensors(llm::check),
         "diffusion_schedule" => Kind::Tensors(diffusion::check_schedule),
         "diffusion_head" => Kind::Tensors(diffusion::check_head),
-        "train_generate" | "train_edit" | "train_understand" => Kind::Training,
+        "train_generate" => Kind::Tensors(train::check_generate),
+        "train_edit" => Kind::Tensors(train::check_edit),
+        "train_understand" => Kind::Tensors(train::check_understand),
         _ if name.starts_with("diffusion_sample_") => Kind::Tensors(diffusion::check_sample),
         _ if name.starts_with("preprocess_") => Kind::Tensors(preprocess::check),
         _ if name.starts_with("vae_encode_") => Kind::Tensors(vae::check_encode),
@@ -128,7 +129,6 @@ fn check_file(subject: &Subject, path: &Path) -> Vec<Row> {
     let failed = |error: anyhow::Error| vec![Row::failed(&file_name, "", format!("{error:#}"))];
     match kind(&file_name) {
         Kind::Unknown => vec![Row::failed(&file_name, "", "an unknown case".into())],
-        Kind::Training => vec![Row::not_covered(file_name.trim_end_matches(".safetensors"), "")],
         Kind::Tokenizer => tokenizer::check(subject, path).unwrap_or_else(failed),
         Kind::Tensors(check) => match Case::open(path) {
             Err(error) => failed(error),

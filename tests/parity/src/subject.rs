@@ -13,7 +13,7 @@ use unipic_models::prompt::PromptTokenizer;
 use unipic_models::{qwen2, siglip2, vae};
 use unipic_nn::{LinearFormat, Ops};
 use unipic_weights::config::ModelConfig;
-use unipic_weights::{Checkpoint, Layout, OpenOptions, Part};
+use unipic_weights::{Checkpoint, Layout, LoadedTensors, OpenOptions, Part};
 
 /// All parts of a model in f32, which is what parity is judged in.
 pub struct Subject {
@@ -39,6 +39,10 @@ pub struct Subject {
     pub synthesis: SynthesisModel,
     /// The language model.
     pub llm: qwen2::Model,
+    /// Which operations these parts run on.
+    pub ops: Ops,
+    /// The weights, read when they are asked for.
+    pub tensors: LoadedTensors,
     /// The understanding encoder and its projector, where the checkpoint has them.
     pub siglip: Option<(siglip2::Encoder, Projector)>,
 }
@@ -71,6 +75,8 @@ impl Subject {
             siglip,
             layout: checkpoint.layout(),
             weights_sha256: tensors.sha256().into(),
+            ops,
+            tensors,
             config,
         })
     }
