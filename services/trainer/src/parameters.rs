@@ -13,7 +13,7 @@ use unipic_weights::{Checkpoint, Part, manifest};
 use crate::TrainError;
 
 /// Every tensor of a model, each a variable.
-pub struct Parameters {
+pub(crate) struct Parameters {
     vars: BTreeMap<String, Var>,
     device: Device,
 }
@@ -23,7 +23,7 @@ impl Parameters {
     ///
     /// # Errors
     /// When the device refuses a tensor.
-    pub fn random(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, TrainError> {
+    pub(crate) fn random(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, TrainError> {
         let var = |spec: manifest::TensorSpec| {
             let values = begin::values(&spec, config, seed);
             let tensor = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?.to_device(device)?;
@@ -37,7 +37,7 @@ impl Parameters {
     ///
     /// # Errors
     /// When a tensor is missing, misshapen or not finite.
-    pub fn of_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, TrainError> {
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, TrainError> {
         let parts = checkpoint.parts();
         let tensors = checkpoint.load(&parts, DType::F32, device)?.var_builder();
         let var = |spec: manifest::TensorSpec| {
@@ -52,7 +52,7 @@ impl Parameters {
     ///
     /// # Errors
     /// When the device refuses a tensor.
-    pub fn of_tensors(
+    pub(crate) fn of_tensors(
         tensors: impl IntoIterator<Item = (String, Tensor)>,
         device: &Device,
     ) -> Result<Self, TrainError> {
@@ -61,12 +61,12 @@ impl Parameters {
     }
 
     /// All variables by name.
-    pub fn vars(&self) -> &BTreeMap<String, Var> {
+    pub(crate) fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars
     }
 
     /// The variables of some parts.
-    pub fn of_parts<'a>(&'a self, parts: &'a [Part]) -> impl Iterator<Item = (&'a str, &'a Var)> {
+    pub(crate) fn of_parts<'a>(&'a self, parts: &'a [Part]) -> impl Iterator<Item = (&'a str, &'a Var)> {
         let trained = |name: &str| Part::of(name).is_some_and(|part| parts.contains(&part));
         self.vars.iter().map(|(name, var)| (name.as_str(), var)).filter(move |(name, _)| trained(name))
     }
@@ -74,7 +74,7 @@ impl Parameters {
     /// The root of the tree for building a model that learns: `trained` parts record gradients, all others do not.
     /// What is built sees every later change of the variables.
     #[must_use]
-    pub fn build(&self, ops: Ops, trained: &[Part]) -> Build<'static> {
+    pub(crate) fn build(&self, ops: Ops, trained: &[Part]) -> Build<'static> {
         let seen = |(name, var): (&String, &Var)| {
             let learns = Part::of(name).is_some_and(|part| trained.contains(&part));
             (name.clone(), if learns { var.as_tensor().clone() } else { var.as_tensor().detach() })
@@ -85,7 +85,7 @@ impl Parameters {
 
     /// Where the variables are.
     #[must_use]
-    pub fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 }

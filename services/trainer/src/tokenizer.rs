@@ -25,7 +25,7 @@ const SAMPLES: u64 = 4000;
 ///
 /// # Errors
 /// When the vocabulary is too small, or the checkpoint has no tokenizer.
-pub fn json(recipe: &Recipe) -> Result<String, TrainError> {
+pub(crate) fn json(recipe: &Recipe) -> Result<String, TrainError> {
     if let Some(folder) = &recipe.begin_with {
         let path = unipic_weights::Checkpoint::open(folder)?.tokenizer_path();
         return std::fs::read_to_string(&path).map_err(TrainError::io(&path));

@@ -16,7 +16,7 @@ use crate::TrainError;
 use crate::loss;
 use crate::model::TrainModel;
 use crate::parameters::Parameters;
-use crate::recipe::{Joint, Stage};
+use crate::recipe::{Encoder, Joint, Stage};
 use feed::Feed;
 
 /// What a micro-batch trains.
@@ -91,7 +91,21 @@ impl<'a> JointTask<'a> {
                 let (grid, latents, prompts) = (self.feed.grid(), &batch.latents, &batch.prompts);
                 loss::generate(&self.model, &loss::Generation { grid, latents, prompts }, &batch.draws)?
             }
-            Kind::Editing | Kind::Understanding => return Err(TrainError::Data("not there yet".into())),
+            Kind::Editing => {
+                let batch = self.feed.editing(&slots)?;
+                let (grid, latents, sources) = (self.feed.grid(), &batch.latents, &batch.sources);
+                let edit = loss::Edit { grid, latents, sources, prompts: &batch.prompts };
+                loss::edit(&self.model, &edit, &batch.draws)?
+            }
+            Kind::Understanding => {
+                let batch = self.feed.understanding(&slots)?;
+                let images = match self.settings.encoder {
+                    Encoder::Siglip2 => loss::Images::Siglip(&batch.images),
+                    Encoder::Mar => loss::Images::Mar { grid: self.feed.grid(), latents: &batch.images },
+                };
+                let (prompts, answers) = (&batch.prompts, &batch.answers);
+                loss::understand(&self.model, &loss::Understanding { images, prompts, answers })?
+            }
         };
         Ok((kind, loss, n as f64 / n_task as f64))
     }

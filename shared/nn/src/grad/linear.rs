@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::slice;
 use crate::kernels;
+use crate::kernels::tensor::values;
 
 /// Shapes: `x` `[T, n_in]`, `weight` `[n_out, n_in]`, `bias` `[n_out]` → `[T, n_out]`.
 ///
@@ -34,6 +35,16 @@ fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: &[usize], n_o
 fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
     let (x, weight) = (x.detach(), weight.detach());
     Ok((grad.matmul(&weight)?, grad.t()?.matmul(&x)?))
+}
+
+/// Sums over rows: `[T, n]` → `[n]`.
+fn columns(grad: &Tensor) -> Result<Tensor> {
+    let grad = grad.contiguous()?;
+    let (storage, layout) = grad.storage_and_layout();
+    let n = grad.dim(1)?;
+    let mut out = vec![0.0; n];
+    kernels::backward::norm::column_sums(values(&storage, layout)?, &mut out);
+    Tensor::from_vec(out, n, grad.device())
 }
 
 impl CustomOp2 for LinearOp {
@@ -77,6 +88,6 @@ impl CustomOp3 for LinearOp {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (x, w) = backward(x, w, grad)?;
-        Ok((Some(x), Some(w), Some(grad.sum(0)?)))
+        Ok((Some(x), Some(w), Some(columns(grad)?)))
     }
 }

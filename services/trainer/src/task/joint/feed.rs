@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use unipic_imaging::Rgb8;
 use unipic_models::generation::ImageGrid;
 use unipic_models::mar::LATENT_CHANNELS;
-use unipic_models::prompt::{Piece, Prompt, PromptTokenizer, generate, generate_unconditional};
+use unipic_models::prompt::{
+    Piece, Prompt, PromptTokenizer, Segment, edit, edit_unconditional, generate, generate_unconditional, understand,
+};
 use unipic_models::vae;
 use unipic_nn::Ops;
 use unipic_weights::config::ModelConfig;
@@ -20,13 +22,16 @@ use unipic_world::{Draws as World, GenerationSample, Sampler, Scene, Split};
 use super::Kind;
 use crate::TrainError;
 use crate::draws::{Purpose, draws, normal};
-use crate::loss::Draws;
+use crate::loss::{AroundImage, Draws};
 use crate::parameters::Parameters;
 use crate::pixels::pixels;
-use crate::recipe::{Joint, Stage};
+use crate::recipe::{Encoder, Joint, Stage};
 
 /// Pictures that are used again together.
 const BLOCK: u64 = 4096;
+
+/// What an answer ends with.
+const END_OF_ANSWER: &str = "<|im_end|>";
 
 /// Images with their prompts and random choices.
 pub(super) struct Batch {
@@ -34,6 +39,22 @@ pub(super) struct Batch {
     pub(super) latents: Tensor,
     pub(super) prompts: Vec<Vec<u32>>,
     pub(super) draws: Draws,
+}
+
+/// Edits: what [`Batch`] has, with sources `[B, N, 16]`.
+pub(super) struct EditBatch {
+    pub(super) latents: Tensor,
+    pub(super) sources: Tensor,
+    pub(super) prompts: Vec<AroundImage>,
+    pub(super) draws: Draws,
+}
+
+/// Questions and their answers.
+pub(super) struct QuestionBatch {
+    /// RGB `[B, 3, S, S]` for SigLIP2, latents `[B, N, 16]` for MAR.
+    pub(super) images: Tensor,
+    pub(super) prompts: Vec<AroundImage>,
+    pub(super) answers: Vec<Vec<u32>>,
 }
 
 /// Where samples come from.
@@ -47,6 +68,10 @@ pub(super) struct Feed<'a> {
     grid: ImageGrid,
     /// Latents of the pictures of a block, by picture.
     latents: Mutex<HashMap<u64, Vec<f32>>>,
+    /// Stands for an image where prompts are taken apart.
+    image_place: Tensor,
+    /// Side of the understanding encoder's images, in pixels.
+    vision_side: usize,
     device: Device,
 }
 
@@ -68,6 +93,8 @@ impl<'a> Feed<'a> {
             encoder: vae::Encoder::load(&parameters.build(Ops::Inference, &[]), &config.vae)?,
             grid,
             latents: Mutex::default(),
+            image_place: Tensor::zeros((1, 1), DType::F32, &Device::Cpu)?,
+            vision_side: config.siglip.image_size,
             device: parameters.device().clone(),
         })
     }
@@ -84,16 +111,70 @@ impl<'a> Feed<'a> {
             let index = self.picture(slot);
             let sample = self.sample(index);
             latents.extend(self.latents(index, &sample.scene)?);
-            let dropped = draws(self.seed.0, self.seed.1, Purpose::Unconditional, slot);
-            let prompt = match dropped.clone().chance(self.settings.unconditional as f32) {
+            let mut dropped = draws(self.seed.0, self.seed.1, Purpose::Unconditional, slot);
+            let prompt = match dropped.chance(self.settings.unconditional as f32) {
                 true => generate_unconditional(None),
                 false => generate(&sample.prompt),
             };
             prompts.push(self.ids(&prompt)?);
         }
-        let shape = (slots.len(), self.grid.n_places(), LATENT_CHANNELS);
-        let latents = Tensor::from_vec(latents, shape, &Device::Cpu)?.to_device(&self.device)?;
+        let latents = self.latent_tensor(latents, slots.len())?;
         Ok(Batch { latents, prompts, draws: self.choices(Kind::Generation, slots) })
+    }
+
+    /// The batch of an editing task.
+    pub(super) fn editing(&self, slots: &[u64]) -> Result<EditBatch, TrainError> {
+        let (mut latents, mut sources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+        for &slot in slots {
+            let sample = self.sampler.edit(slot);
+            latents.extend(self.encode(&sample.after)?);
+            sources.extend(self.encode(&sample.before)?);
+            let mut dropped = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Unconditional, slot);
+            prompts.push(self.around(match dropped.chance(self.settings.unconditional as f32) {
+                true => edit_unconditional(&self.image_place, None),
+                false => edit(&self.image_place, &sample.instruction),
+            })?);
+        }
+        let (latents, sources) = (self.latent_tensor(latents, slots.len())?, self.latent_tensor(sources, slots.len())?);
+        Ok(EditBatch { latents, sources, prompts, draws: self.choices(Kind::Editing, slots) })
+    }
+
+    /// The batch of an understanding task: every third sample is a description, the others are questions.
+    pub(super) fn understanding(&self, slots: &[u64]) -> Result<QuestionBatch, TrainError> {
+        let (mut scenes, mut prompts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for &slot in slots {
+            let (scene, question, answer) = self.asked(slot);
+            prompts.push(self.around(understand(&self.image_place, &question))?);
+            let end = Segment::Template(END_OF_ANSWER.into());
+            answers.push(self.ids(&Prompt { segments: vec![Segment::User(answer), end] })?);
+            scenes.push(scene);
+        }
+        let images = match self.settings.encoder {
+            Encoder::Siglip2 => {
+                let pictures: Vec<Rgb8> = scenes.iter().map(|scene| scene.draw(self.vision_side)).collect();
+                pixels(&pictures, &self.device)?
+            }
+            Encoder::Mar => {
+                let latents = scenes.iter().map(|scene| self.encode(scene)).collect::<Result<Vec<_>, _>>()?;
+                self.latent_tensor(latents.concat(), slots.len())?
+            }
+        };
+        Ok(QuestionBatch { images, prompts, answers })
+    }
+
+    /// A picture, what is asked about it, and the answer.
+    fn asked(&self, slot: u64) -> (Scene, String, String) {
+        if slot % 3 == 2 {
+            let sample = self.sampler.caption(slot);
+            return (sample.scene, sample.question, sample.caption);
+        }
+        let sample = self.sampler.question(slot);
+        (sample.scene, sample.question, sample.answer)
+    }
+
+    fn latent_tensor(&self, values: Vec<f32>, n_images: usize) -> Result<Tensor, TrainError> {
+        let shape = (n_images, self.grid.n_places(), LATENT_CHANNELS);
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(&self.device)?)
     }
 
     /// The sample of a picture's number.
@@ -176,21 +257,30 @@ impl<'a> Feed<'a> {
         Ok(ids)
     }
 
+    /// Ids of a prompt around its one image.
+    fn around(&self, prompt: Prompt) -> Result<AroundImage, TrainError> {
+        let mut around = AroundImage::default();
+        let mut seen = false;
+        for piece in self.tokenizer.tokenize(&prompt)? {
+            match piece {
+                Piece::Embeddings(_) => seen = true,
+                Piece::Ids(ids) if seen => around.after.extend(ids),
+                Piece::Ids(ids) => around.before.extend(ids),
+            }
+        }
+        Ok(around)
+    }
+
     /// What the samples of a task are, for a report.
     pub(super) fn describe(&self, kind: Kind, slots: impl Iterator<Item = u64>) -> serde_json::Value {
         let sample = |slot: u64| match kind {
             Kind::Generation => serde_json::json!({ "slot": slot, "prompt": self.sample(self.picture(slot)).prompt }),
             Kind::Editing => serde_json::json!({ "slot": slot, "instruction": self.sampler.edit(slot).instruction }),
             Kind::Understanding => {
-                serde_json::json!({ "slot": slot, "question": self.sampler.question(slot).question })
+                serde_json::json!({ "slot": slot, "question": self.asked(slot).1 })
             }
         };
         slots.map(sample).collect()
-    }
-
-    /// A picture of a scene at the stage's size.
-    pub(super) fn draw(&self, scene: &Scene) -> Rgb8 {
-        scene.draw(self.settings.resolution)
     }
 }
 

@@ -76,6 +76,22 @@ impl Kernel for Rows<'_> {
     }
 }
 
+/// Sums over rows `[T, n]` into `out` `[n]`.
+pub(crate) fn column_sums(x: &[f32], out: &mut [f32]) {
+    struct Columns<'a>(&'a [f32], &'a mut [f32]);
+    impl Kernel for Columns<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) {
+            for row in self.0.chunks_exact(self.1.len().max(1)) {
+                self.1.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+        }
+    }
+    dispatch(Columns(x, out));
+}
+
 /// Gradients of GroupNorm for one image, given that of its result, which becomes that of its input.
 ///
 /// Shapes: `x` and `grad` `[C, positions]`, `weight` `[C]` → gradients of weight and bias, `[C]` each.
