@@ -80,7 +80,7 @@ pub struct Pixels {
 /// Draws and judges both sides and compares them. `a` and `b` may be one artist.
 ///
 /// # Errors
-/// As [`nano::run`](crate::nano::run)'s.
+/// As [`nano::run`]'s.
 pub async fn run(
     config: &Compare,
     a: &impl Artist,

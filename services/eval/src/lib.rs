@@ -3,7 +3,7 @@
 //! Everything goes through the public API, by way of an [`Artist`]: what is measured is what a user gets, from a server as
 //! from a model in this process, and a test needs no model at all. The crate therefore knows neither tensors nor weights.
 //!
-//! - [`bench`]: GenEval, DPG-Bench, GEdit-Bench and ImgEdit-Bench. Their scorers need detectors and models of others, so
+//! - [`mod@bench`]: GenEval, DPG-Bench, GEdit-Bench and ImgEdit-Bench. Their scorers need detectors and models of others, so
 //!   only the images are made here, under the names that those scorers look for.
 //! - [`nano`]: held-out prompts, edits, questions and captions of the shapes world, judged here by pixels alone.
 //! - [`compare`]: the same prompts and seeds under two settings or two models, with the difference and its uncertainty.

@@ -96,7 +96,7 @@ impl UniPic for Fake {
 
 async fn start() -> (ClientArtist, Arc<Fake>) {
     let listener = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().await.unwrap();
-    let ListenAddress::Tcp(address) = listener.address().unwrap() else { panic!("not TCP") };
+    let address = listener.address().unwrap();
     let fake = Arc::new(Fake::default());
     let services = Services::new().await.add(UniPicServer::from_arc(fake.clone())).await;
     services.readiness().ready().await;

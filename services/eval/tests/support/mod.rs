@@ -13,6 +13,9 @@ use unipic_api::pb;
 use unipic_eval::{Answer, Artist, ArtistError, Drawing, Editing, Picture, Question, Step};
 use unipic_imaging::{DecodeLimits, Format, Rgb8, decode, encode};
 
+/// A prompt with its seed and the size of the image.
+pub(crate) type Asked = (String, u64, (u32, u32));
+
 /// Draws one colour, made from the seed, and fails where it is told to.
 #[derive(Default)]
 pub(crate) struct Flat {
@@ -21,7 +24,7 @@ pub(crate) struct Flat {
     /// The weights' hash it says it has.
     pub(crate) weights: String,
     /// Every prompt and instruction with its seed and size, in the order in which they came.
-    pub(crate) asked: Mutex<Vec<(String, u64, (u32, u32))>>,
+    pub(crate) asked: Mutex<Vec<Asked>>,
 }
 
 impl Flat {
