@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use unipic_imaging::Rgb8;
 use unipic_world::{
-    Category, Claim, Difficulty, Draws, EditKind, GenerationSample, Sampler, Scene, Split, judge, judge_edit, see,
+    Category, Claim, Colour, Difficulty, Draws, EditKind, GenerationSample, Relation, Sampler, Scene, Shape, Split,
+    Wanted, judge, judge_edit, see,
 };
 
 const N: u64 = 1200;
@@ -33,10 +34,11 @@ fn damaged(image: &Rgb8, reach: i64, deviation: f32, seed: u64) -> Rgb8 {
             n += 1.0;
         }
         // Twelve uniform draws have variance 1 and are normal enough.
-        let noise: f32 = (0..12).map(|_| draws.unit()).sum::<f32>() - 6.0;
+        let quarters = |bits: u64| (0..4).map(move |part| (bits >> (16 * part) & 0xFFFF) as f32 / 65536.0);
+        let noise: f32 = (0..3).flat_map(|_| quarters(draws.bits())).sum::<f32>() - 6.0;
         data.push((sum / n + noise * deviation).round().clamp(0.0, 255.0) as u8);
     }
-    Rgb8::new(image.width, image.height, data).unwrap()
+    Rgb8 { data, ..*image }
 }
 
 /// Share of samples judged right; prints what went wrong.
@@ -75,7 +77,7 @@ fn damaged_pictures_are_right() {
 #[test]
 fn strongly_blurred_easy_pictures_are_mostly_right() {
     let damage = |scene: &Scene, index| damaged(&scene.draw(SIDE), 2, 12.0, index);
-    let share = share_right("easy, strongly blurred", &samples(Difficulty::easy()), damage);
+    let share = share_right("easy, strongly blurred", &samples(Difficulty::easy())[..600], damage);
     assert!(share >= 0.95, "{share}");
 }
 
@@ -92,7 +94,7 @@ fn other_sizes_are_right() {
 fn wrong_prompts_are_wrong() {
     for difficulty in [untextured(), Difficulty::full()] {
         let (mut n, mut fooled) = (0, 0);
-        for (index, sample) in samples(difficulty).iter().enumerate() {
+        for (index, sample) in samples(difficulty).iter().enumerate().skip(600) {
             let mut draws = Draws::new(77, 0, index as u64);
             let Some(claim) = sample.claim.near_miss(&sample.scene, &mut draws) else { continue };
             let verdict = judge(&damaged(&sample.scene.draw(SIDE), 1, 12.0, index as u64), &claim);
@@ -103,7 +105,7 @@ fn wrong_prompts_are_wrong() {
             }
         }
         println!("{fooled} of {n} near misses judged right");
-        assert!(n > 1000 && fooled as f64 / n as f64 <= 0.03, "{fooled} of {n}");
+        assert!(n > 500 && fooled as f64 / n as f64 <= 0.03, "{fooled} of {n}");
     }
 }
 
@@ -129,6 +131,54 @@ fn drawn_edits_are_right_and_untouched() {
     }
     println!("edits: {n_right} of 400 right, {n_kept} unchanged pictures taken for edited");
     assert!(n_right >= 388 && n_kept <= 8, "{n_right} {n_kept}");
+}
+
+/// The judge knows shapes, not just blobs: what is none of the six is not taken for one.
+#[test]
+fn other_shapes_are_no_shapes() {
+    let drawn = |inside: fn(f32, f32) -> bool| {
+        let mut image = Rgb8::filled(128, 128, [255, 255, 255]);
+        for (at, pixel) in image.data.chunks_exact_mut(3).enumerate() {
+            let (x, y) = ((at % 128) as f32 - 63.5, (at / 128) as f32 - 63.5);
+            if inside(x, y) {
+                pixel.copy_from_slice(&[40, 80, 220]);
+            }
+        }
+        see(&image).objects
+    };
+    let bar = drawn(|x, y| x.abs() < 40.0 && y.abs() < 14.0);
+    let ring = drawn(|x, y| (22.0..30.0).contains(&x.hypot(y)));
+    let corner = drawn(|x, y| x.abs() < 30.0 && y.abs() < 30.0 && (x < -14.0 || y > 14.0));
+    let crescent = drawn(|x, y| x.hypot(y) < 30.0 && (x - 16.0).hypot(y) > 24.0);
+    for (name, objects) in [("bar", bar), ("ring", ring), ("corner", corner), ("crescent", crescent)] {
+        assert!(objects.len() == 1 && objects[0].shape.is_none(), "{name}: {objects:?}");
+        assert_eq!(objects[0].colour, Some(Colour::Blue));
+    }
+    let square = drawn(|x, y| x.abs() < 30.0 && y.abs() < 30.0);
+    assert_eq!(square[0].shape, Some(Shape::Square));
+}
+
+#[test]
+fn touching_objects_of_two_colours_are_two() {
+    let mut image = Rgb8::filled(128, 128, [255, 255, 255]);
+    for (at, pixel) in image.data.chunks_exact_mut(3).enumerate() {
+        let (x, y) = ((at % 128) as f32, (at / 128) as f32);
+        if (24.0..64.0).contains(&x) && (40.0..80.0).contains(&y) {
+            pixel.copy_from_slice(&[220, 40, 40]);
+        } else if (x - 84.0).hypot(y - 60.0) < 20.0 {
+            pixel.copy_from_slice(&[40, 160, 60]);
+        }
+    }
+    let claim = Claim {
+        wanted: vec![
+            Wanted { colour: Some(Colour::Red), ..Wanted::one(Shape::Square) },
+            Wanted { colour: Some(Colour::Green), ..Wanted::one(Shape::Circle) },
+        ],
+        relation: Some(Relation::LeftOf),
+        background: None,
+    };
+    let verdict = judge(&damaged(&image, 1, 6.0, 1), &claim);
+    assert!(verdict.right, "{:?}", verdict.reasons);
 }
 
 #[test]

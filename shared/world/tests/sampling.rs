@@ -84,7 +84,7 @@ fn sampling_and_drawing_are_fast() {
     let drawn = start.elapsed();
     println!("sampling {sampled:?}, drawing {drawn:?} for 1000 scenes ({bytes} bytes)");
     // Loose on purpose: other work runs on the machine. Measured values are far below.
-    assert!(drawn.as_secs_f64() < 2.0, "{drawn:?}");
+    assert!(drawn.as_secs_f64() < 5.0, "{drawn:?}");
 }
 
 #[test]

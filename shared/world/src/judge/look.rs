@@ -18,7 +18,7 @@ const SPECK: f32 = 0.005;
 const OFF_COLOUR: f32 = 60.0;
 
 /// Ratio of a box's sides above which the object is none of the shapes, which are all as wide as high.
-const ASPECT_MAX: f32 = 1.6;
+const ASPECT_MAX: f32 = 1.4;
 
 /// What was seen in a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,8 +113,10 @@ fn split(component: &Mask, colours: &[Colour], least: usize) -> Vec<Mask> {
     let (width, height) = (component.width, component.height);
     let of = |colour: Colour| Mask::new(width, height, |x, y| component.has(x, y) && colours[y * width + x] == colour);
     let is_thick = |part: &Mask| part.eroded(2).count() * 3 >= least;
-    let parts: Vec<Mask> =
-        Colour::ALL.iter().flat_map(|&colour| of(colour).components(least)).filter(is_thick).collect();
+    let mut counts = [0usize; 11];
+    component.pixels().for_each(|at| counts[colours[at] as usize] += 1);
+    let frequent = Colour::ALL.iter().filter(|&&colour| counts[colour as usize] >= least);
+    let parts: Vec<Mask> = frequent.flat_map(|&colour| of(colour).components(least)).filter(is_thick).collect();
     if parts.len() < 2 { vec![component.clone()] } else { parts }
 }
 

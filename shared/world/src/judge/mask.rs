@@ -11,7 +11,10 @@ pub(super) struct Mask {
 impl Mask {
     /// The pixels (x, y) for which a test holds.
     pub(super) fn new(width: usize, height: usize, test: impl Fn(usize, usize) -> bool) -> Self {
-        let bits = (0..width * height).map(|at| test(at % width, at / width)).collect();
+        let mut bits = Vec::with_capacity(width * height);
+        for y in 0..height {
+            bits.extend((0..width).map(|x| test(x, y)));
+        }
         Self { width, height, bits }
     }
 

@@ -35,6 +35,9 @@ impl Pixels {
             std::array::from_fn(|channel| image.data.get(start + channel).copied().map_or(0.0, f32::from))
         };
         let small = Self::new(reduced(width), reduced(height), |x, y| {
+            if block == 1 {
+                return get(x, y);
+            }
             let (columns, rows) = (x * block..((x + 1) * block).min(width), y * block..((y + 1) * block).min(height));
             mean(rows.flat_map(|y| columns.clone().map(move |x| (x, y))).map(|(x, y)| get(x, y)))
         });
@@ -65,7 +68,10 @@ impl Pixels {
     }
 
     fn new(width: usize, height: usize, colour: impl Fn(usize, usize) -> [f32; 3]) -> Self {
-        let rgb = (0..width * height).map(|at| colour(at % width, at / width)).collect();
+        let mut rgb = Vec::with_capacity(width * height);
+        for y in 0..height {
+            rgb.extend((0..width).map(|x| colour(x, y)));
+        }
         Self { width, height, rgb }
     }
 
