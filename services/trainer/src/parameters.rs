@@ -33,18 +33,17 @@ impl Parameters {
         Ok(Self { vars, device: device.clone() })
     }
 
-    /// The weights of a checkpoint.
+    /// The weights of some parts of a checkpoint.
     ///
     /// # Errors
     /// When a tensor is missing, misshapen or not finite.
-    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, TrainError> {
-        let parts = checkpoint.parts();
-        let tensors = checkpoint.load(&parts, DType::F32, device)?.var_builder();
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, parts: &[Part], device: &Device) -> Result<Self, TrainError> {
+        let tensors = checkpoint.load(parts, DType::F32, device)?.var_builder();
         let var = |spec: manifest::TensorSpec| {
             let tensor = tensors.get(spec.shape.as_slice(), &spec.name)?;
             Ok((spec.name, Var::from_tensor(&tensor)?))
         };
-        let specs = manifest::tensors(checkpoint.config(), &parts).into_iter();
+        let specs = manifest::tensors(checkpoint.config(), parts).into_iter();
         Ok(Self { vars: specs.map(var).collect::<Result<_, TrainError>>()?, device: device.clone() })
     }
 
@@ -58,6 +57,14 @@ impl Parameters {
     ) -> Result<Self, TrainError> {
         let var = |(name, tensor): (String, Tensor)| Ok((name, Var::from_tensor(&tensor.to_device(device)?)?));
         Ok(Self { vars: tensors.into_iter().map(var).collect::<Result<_, TrainError>>()?, device: device.clone() })
+    }
+
+    /// The same with the tensors of `others` that are not here.
+    pub(crate) fn completed(mut self, others: Self) -> Self {
+        for (name, var) in others.vars {
+            self.vars.entry(name).or_insert(var);
+        }
+        self
     }
 
     /// All variables by name.

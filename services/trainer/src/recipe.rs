@@ -9,6 +9,7 @@ mod stage;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use unipic_weights::Part;
 use unipic_weights::config::ModelConfig;
 
 use crate::TrainError;
@@ -23,6 +24,10 @@ pub struct Recipe {
     /// A checkpoint folder to begin with; without one the weights are random.
     #[serde(default)]
     pub begin_with: Option<std::path::PathBuf>,
+    /// Parts that are taken from it, by the names that `unipic model inspect` prints; all, where none is named. Sizes of
+    /// other parts may differ from the checkpoint's, and their weights are random.
+    #[serde(default)]
+    pub begin_parts: Vec<String>,
     /// Sizes of the model, as in a checkpoint's `config.json`.
     pub model: ModelConfig,
     /// The stages, in their order.
@@ -49,9 +54,21 @@ impl Recipe {
         if recipe.stages.is_empty() {
             return Err("stages: there must be at least one".into());
         }
+        recipe.begin_parts()?;
         for (i, stage) in recipe.stages.iter().enumerate() {
             stage.check().map_err(|why| format!("stages[{i}] `{}`: {why}", stage.name))?;
         }
         Ok(recipe)
+    }
+
+    /// The parts taken from the checkpoint to begin with.
+    ///
+    /// # Errors
+    /// When a name is no part's.
+    pub fn begin_parts(&self) -> Result<Vec<Part>, String> {
+        if self.begin_parts.is_empty() {
+            return Ok(Part::ALL.to_vec());
+        }
+        stage::parts("begin_parts", &self.begin_parts)
     }
 }

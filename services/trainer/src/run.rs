@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 use unipic_weights::config::ModelConfig;
-use unipic_weights::{Checkpoint, StoredDtype, WeightsError};
+use unipic_weights::{Checkpoint, Part, StoredDtype, WeightsError, manifest};
 
 use crate::TrainError;
 use crate::curves;
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
     /// Takes the averaged weights, writes the model and the state between two stages.
     fn finish(&mut self, stage: &Stage, optimizer: &Optimizer) -> Result<(), TrainError> {
         adopt(&self.parameters, optimizer)?;
-        if stage.autoencoder.is_some() {
+        if stage.autoencoder.as_ref().is_some_and(|settings| !settings.decoder_only) {
             self.position.config.vae.scale = AutoencoderTask::measure_scale(
                 self.recipe,
                 self.position.stage,
@@ -172,20 +172,19 @@ fn begin(recipe: &Recipe, device: &Device) -> Result<(Parameters, ModelConfig), 
         return Ok((Parameters::random(&recipe.model, recipe.seed, device)?, recipe.model.clone()));
     };
     let checkpoint = Checkpoint::open(folder)?;
-    let mut config = checkpoint.config().clone();
-    if config.vae != recipe.model.vae {
-        config.vae.scale = recipe.model.vae.scale;
+    let parts = recipe.begin_parts().map_err(TrainError::Data)?;
+    let mut config = recipe.model.clone();
+    if parts.contains(&Part::Vae) {
+        config.vae.scale = checkpoint.config().vae.scale;
     }
-    let scale = checkpoint.config().vae.scale;
-    let mut wanted = recipe.model.clone();
-    (wanted.vae.scale, wanted.name) = (config.vae.scale, config.name.clone());
-    if wanted != config {
-        let why = format!("begin_with: {} has other sizes than `model`", folder.display());
+    let (ours, theirs) = (manifest::tensors(&config, &parts), manifest::tensors(checkpoint.config(), &parts));
+    if ours != theirs {
+        let why = format!("begin_with: the parts of {} have other sizes than `model`", folder.display());
         return Err(TrainError::Data(why));
     }
-    config.name.clone_from(&recipe.model.name);
-    config.vae.scale = scale;
-    Ok((Parameters::of_checkpoint(&checkpoint, device)?, config))
+    let taken = Parameters::of_checkpoint(&checkpoint, &parts, device)?;
+    let random = Parameters::random(&config, recipe.seed, device)?;
+    Ok((taken.completed(random), config))
 }
 
 fn task<'a>(

@@ -80,6 +80,9 @@ pub struct Autoencoder {
     pub crop: usize,
     /// Weight of the posterior's divergence from the unit normal, in nats per latent value.
     pub kl: f64,
+    /// Leaves the encoder, and so the latents that other parts have learnt, as they are.
+    #[serde(default)]
+    pub decoder_only: bool,
 }
 
 /// A stage that trains the three tasks together.
@@ -165,18 +168,23 @@ fn save_every() -> usize {
     500
 }
 
+/// The parts of these names.
+pub(super) fn parts(key: &str, names: &[String]) -> Result<Vec<Part>, String> {
+    let named = |name: &String| {
+        let known = || Part::ALL.map(Part::label).join(", ");
+        let part = Part::ALL.into_iter().find(|part| part.label() == name);
+        part.ok_or_else(|| format!("{key}: `{name}` is no part; there are {}", known()))
+    };
+    names.iter().map(named).collect()
+}
+
 impl Stage {
     /// The trained parts.
     ///
     /// # Errors
     /// When a name is no part's.
     pub fn parts(&self) -> Result<Vec<Part>, String> {
-        let named = |name: &String| {
-            let known = || Part::ALL.map(Part::label).join(", ");
-            let part = Part::ALL.into_iter().find(|part| part.label() == name);
-            part.ok_or_else(|| format!("train: `{name}` is no part; there are {}", known()))
-        };
-        self.train.iter().map(named).collect()
+        parts("train", &self.train)
     }
 
     /// The learning rate of a step, from 0.

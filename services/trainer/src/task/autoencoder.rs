@@ -133,6 +133,7 @@ impl Task for AutoencoderTask<'_> {
         let pictures: Vec<Rgb8> = indices.iter().map(|&index| self.picture(index)).collect();
         let x = pixels(&pictures, self.parameters.device())?;
         let moments = self.encoder.moments(&x)?;
+        let moments = if self.settings.decoder_only { moments.detach() } else { moments };
         let mean = moments.narrow(1, 0, self.channels)?;
         let log_variance = moments.narrow(1, self.channels, self.channels)?.clamp(-30.0, 20.0)?;
         let noise = self.noise(&indices, self.settings.crop / self.stride)?;
