@@ -28,10 +28,18 @@ use crate::pixels::pixels;
 use crate::recipe::{Encoder, Joint, Stage};
 
 /// Pictures that are used again together.
-const BLOCK: u64 = 4096;
+const BLOCK: u64 = 1024;
 
 /// What an answer ends with.
 const END_OF_ANSWER: &str = "<|im_end|>";
+
+/// What a picture is to its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Shown {
+    Generated,
+    Edited,
+    Source,
+}
 
 /// Images with their prompts and random choices.
 pub(super) struct Batch {
@@ -67,7 +75,7 @@ pub(super) struct Feed<'a> {
     encoder: vae::Encoder,
     grid: ImageGrid,
     /// Latents of the pictures of a block, by picture.
-    latents: Mutex<HashMap<u64, Vec<f32>>>,
+    latents: Mutex<HashMap<(Shown, u64), Vec<f32>>>,
     /// Stands for an image where prompts are taken apart.
     image_place: Tensor,
     /// Side of the understanding encoder's images, in pixels.
@@ -110,7 +118,7 @@ impl<'a> Feed<'a> {
         for &slot in slots {
             let index = self.picture(slot);
             let sample = self.sample(index);
-            latents.extend(self.latents(index, &sample.scene)?);
+            latents.extend(self.latents((Shown::Generated, index), &sample.scene)?);
             let mut dropped = draws(self.seed.0, self.seed.1, Purpose::Unconditional, slot);
             let prompt = match dropped.chance(self.settings.unconditional as f32) {
                 true => generate_unconditional(None),
@@ -126,9 +134,10 @@ impl<'a> Feed<'a> {
     pub(super) fn editing(&self, slots: &[u64]) -> Result<EditBatch, TrainError> {
         let (mut latents, mut sources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
         for &slot in slots {
-            let sample = self.sampler.edit(slot);
-            latents.extend(self.encode(&sample.after)?);
-            sources.extend(self.encode(&sample.before)?);
+            let index = self.picture(slot);
+            let sample = self.sampler.edit(index);
+            latents.extend(self.latents((Shown::Edited, index), &sample.after)?);
+            sources.extend(self.latents((Shown::Source, index), &sample.before)?);
             let mut dropped = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Unconditional, slot);
             prompts.push(self.around(match dropped.chance(self.settings.unconditional as f32) {
                 true => edit_unconditional(&self.image_place, None),
@@ -196,21 +205,21 @@ impl<'a> Feed<'a> {
         block * BLOCK + place.wrapping_mul(factor).wrapping_add(offset) % BLOCK
     }
 
-    /// Latents of a scene `[N·16]`; `index` is its number, and it is kept while its block lasts.
-    fn latents(&self, index: u64, scene: &Scene) -> Result<Vec<f32>, TrainError> {
+    /// Latents of a scene `[N·16]`; `key` is what it is and its number, and it is kept while its block lasts.
+    fn latents(&self, key: (Shown, u64), scene: &Scene) -> Result<Vec<f32>, TrainError> {
         if self.settings.reuse == 1 {
             return self.encode(scene);
         }
         let lock = || self.latents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latents) = lock().get(&index) {
+        if let Some(latents) = lock().get(&key) {
             return Ok(latents.clone());
         }
         let latents = self.encode(scene)?;
         let mut kept = lock();
-        if kept.len() > 2 * BLOCK as usize {
-            kept.retain(|other, _| other / BLOCK == index / BLOCK);
+        if kept.len() > 6 * BLOCK as usize {
+            kept.retain(|(shown, index), _| *shown != key.0 || index / BLOCK == key.1 / BLOCK);
         }
-        kept.insert(index, latents.clone());
+        kept.insert(key, latents.clone());
         Ok(latents)
     }
 
@@ -275,7 +284,7 @@ impl<'a> Feed<'a> {
     pub(super) fn describe(&self, kind: Kind, slots: impl Iterator<Item = u64>) -> serde_json::Value {
         let sample = |slot: u64| match kind {
             Kind::Generation => serde_json::json!({ "slot": slot, "prompt": self.sample(self.picture(slot)).prompt }),
-            Kind::Editing => serde_json::json!({ "slot": slot, "instruction": self.sampler.edit(slot).instruction }),
+            Kind::Editing => serde_json::json!({ "slot": slot, "instruction": self.sampler.edit(self.picture(slot)).instruction }),
             Kind::Understanding => {
                 serde_json::json!({ "slot": slot, "question": self.asked(slot).1 })
             }
