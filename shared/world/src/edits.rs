@@ -53,6 +53,9 @@ pub struct EditSample {
     pub combination: Combination,
 }
 
+/// Least way that a moved object goes along an axis, in fractions of the image side: less could be seen as a blur.
+const MOVE_MIN: f32 = 0.15;
+
 /// What one kind of edit made of a scene.
 struct Edited {
     after: Scene,
@@ -136,7 +139,12 @@ impl Sampler {
         }
         let name = before.name(at, draws)?;
         let mut after = before.clone();
-        after.objects[at].centre = self.centre_for(object.side, place, &others, draws, attempt)?;
+        let centre = self.centre_for(object.side, place, &others, draws, attempt)?;
+        let (dx, dy) = (centre.0 - object.centre.0, centre.1 - object.centre.1);
+        if dx.abs().max(dy.abs()) < MOVE_MIN {
+            return None;
+        }
+        after.objects[at].centre = centre;
         let verb = draws.pick(&["move", "move", "shift", "bring"])?;
         let instruction = format!("{verb} the {name} to the {place}");
         Some(Edited { after, instruction, detail: place as u64, place: Some(place) })
