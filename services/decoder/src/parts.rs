@@ -75,7 +75,7 @@ impl Parts {
     /// When tensors are at fault, all of them named, or the tokenizer does not fit them.
     pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, LoadPartsError> {
         let config = &checkpoint.config().llm;
-        let tokenizer = PromptTokenizer::load(&checkpoint.tokenizer_path())?;
+        let tokenizer = PromptTokenizer::from_json(&checkpoint.tokenizer()?)?;
         let (last_id, vocab_size) = (tokenizer.last_id(), config.vocab_size);
         if last_id as usize >= vocab_size {
             return Err(LoadPartsError::Vocabulary { last_id, vocab_size });

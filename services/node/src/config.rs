@@ -19,7 +19,7 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
-    /// Folder of the checkpoint, in any layout.
+    /// `nano`, the embedded model, or the folder of a checkpoint in any layout.
     pub model: PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,

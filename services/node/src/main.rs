@@ -21,7 +21,7 @@ struct Args {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Folder of the checkpoint, in any layout.
+    /// `nano`, the embedded model, or the folder of a checkpoint in any layout [default: nano].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<PathBuf>,

@@ -26,7 +26,7 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
-    /// Folder of the checkpoint.
+    /// `nano`, the embedded model, or the folder of a checkpoint.
     pub model: std::path::PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,
@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn everything_wrong_is_told_by_key() {
-        let error = load("device = 'tpu'\ndecoder = []\nmax_places = 0\nmax_call_seconds = -1.0").unwrap_err();
+        let error =
+            load("model = ''\ndevice = 'tpu'\ndecoder = []\nmax_places = 0\nmax_call_seconds = -1.0").unwrap_err();
         for key in ["model", "device", "decoder", "max_places", "max_call_seconds"] {
             assert!(error.problems().iter().any(|p| p.starts_with(&format!("{key}:"))), "{key}: {error}");
         }

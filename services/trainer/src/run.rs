@@ -1,5 +1,6 @@
 //! A run: stage after stage, saved as it goes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -7,10 +8,11 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 use unipic_weights::config::ModelConfig;
-use unipic_weights::{Checkpoint, Part, StoredDtype, WeightsError, manifest};
+use unipic_weights::{Part, StoredDtype, WeightsError, manifest};
 
 use crate::TrainError;
 use crate::curves;
+use crate::data::Source;
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::recipe::{Recipe, Stage};
@@ -64,12 +66,12 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn open(recipe: &'a Recipe, options: Options<'a>) -> Result<Self, TrainError> {
         let text = toml::to_string(recipe).map_err(|e| TrainError::Data(e.to_string()))?;
-        let hash: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = fingerprint(recipe, &text)?;
         let saved = state::load(&options.folder.join("state.safetensors"), &options.device)?;
         let (position, parameters, optimizer) = match saved {
             Some((position, parameters, optimizer)) => {
                 if position.recipe != hash {
-                    let why = "it was begun with another recipe; name another folder to begin anew".into();
+                    let why = "it was begun with another recipe or other rows; name another folder to begin anew".into();
                     return Err(TrainError::Resume { path: options.folder.clone(), why });
                 }
                 (position, parameters, Some(optimizer))
@@ -98,13 +100,17 @@ impl<'a> Run<'a> {
         {
             let parameters = &self.parameters;
             let task = task(recipe, number, parameters, &self.position.config, &self.tokenizer)?;
+            let mut n_bad = list_bad_rows(&self.journal, task.source(), 0)?;
             while self.position.step < stage.steps {
                 let began = Instant::now();
                 let step = self.position.step;
                 let share = sum(self.workers.map(task.n_shares(), |share| task.share(step, share))?);
-                let losses =
+                let losses: BTreeMap<String, f64> =
                     share.losses.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n.max(1.0))).collect();
-                let norm = optimizer.step(self.parameters.of_parts(&parts), &share.gradients, stage)?;
+                let norm = match losses.values().all(|loss| loss.is_finite()) {
+                    true => optimizer.step(self.parameters.of_parts(&parts), &share.gradients, stage)?,
+                    false => f64::NAN,
+                };
                 let seconds = began.elapsed().as_secs_f64();
                 self.position.seconds += seconds;
                 let report = StepReport {
@@ -117,6 +123,7 @@ impl<'a> Run<'a> {
                     learning_rate: stage.rate(step),
                     samples_per_s: stage.batch as f64 / seconds,
                     seconds: self.position.seconds,
+                    bad_rows: task.source().bad_row_counts(),
                 };
                 check_finite(&report, &*task, &self.journal)?;
                 self.position.step += 1;
@@ -127,6 +134,7 @@ impl<'a> Run<'a> {
                 if done.is_multiple_of(stage.save_every) || stopped {
                     let path = self.options.folder.join("state.safetensors");
                     state::save(&path, &self.position, &self.parameters, &optimizer)?;
+                    n_bad = list_bad_rows(&self.journal, task.source(), n_bad)?;
                 }
                 let every = self.options.sheet_every;
                 if (every > 0 && done.is_multiple_of(every)) || done == stage.steps {
@@ -139,6 +147,7 @@ impl<'a> Run<'a> {
                     return Err(TrainError::Stopped { stage: stage.name.clone(), step: done });
                 }
             }
+            list_bad_rows(&self.journal, task.source(), n_bad)?;
         }
         self.finish(stage, &optimizer)
     }
@@ -154,15 +163,42 @@ impl<'a> Run<'a> {
                 &self.position.config,
             )?;
         }
-        let folder = self.options.folder.join("model");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).map_err(TrainError::io(&folder))?;
-        }
-        export(&self.parameters, &self.position.config, &self.tokenizer, &folder, StoredDtype::F32)?;
+        let (folder, fresh) = (self.options.folder.join("model"), self.options.folder.join("model.partial"));
+        remove(&fresh)?;
+        export(&self.parameters, &self.position.config, &self.tokenizer, &fresh, StoredDtype::F32)?;
+        remove(&folder)?;
+        std::fs::rename(&fresh, &folder).map_err(TrainError::io(&folder))?;
         self.position.stage += 1;
         self.position.step = 0;
         let path = self.options.folder.join("state.safetensors");
         state::save(&path, &self.position, &self.parameters, &Optimizer::default())
+    }
+}
+
+/// What a run's state belongs to: the recipe's text, and the content of the files of rows that it names.
+fn fingerprint(recipe: &Recipe, text: &str) -> Result<String, TrainError> {
+    let mut hasher = Sha256::new_with_prefix(text);
+    for path in recipe.stages.iter().filter_map(|stage| stage.rows.as_ref()) {
+        let mut file = std::fs::File::open(path).map_err(TrainError::io(path))?;
+        std::io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Lists the source's bad rows where there are more than `known`, and says how many there are.
+fn list_bad_rows(journal: &Journal, source: &Source, known: usize) -> Result<usize, TrainError> {
+    let bad = source.bad_rows();
+    if bad.len() > known {
+        journal.bad_rows(&bad)?;
+    }
+    Ok(bad.len())
+}
+
+/// Removes a folder, if there is one.
+fn remove(folder: &Path) -> Result<(), TrainError> {
+    match folder.exists() {
+        true => std::fs::remove_dir_all(folder).map_err(TrainError::io(folder)),
+        false => Ok(()),
     }
 }
 
@@ -171,7 +207,7 @@ fn begin(recipe: &Recipe, device: &Device) -> Result<(Parameters, ModelConfig), 
     let Some(folder) = &recipe.begin_with else {
         return Ok((Parameters::random(&recipe.model, recipe.seed, device)?, recipe.model.clone()));
     };
-    let checkpoint = Checkpoint::open(folder)?;
+    let checkpoint = unipic_models::load::open(folder)?;
     let parts = recipe.begin_parts().map_err(TrainError::Data)?;
     let mut config = recipe.model.clone();
     if parts.contains(&Part::Vae) {

@@ -27,8 +27,9 @@ const SAMPLES: u64 = 4000;
 /// When the vocabulary is too small, or the checkpoint has no tokenizer.
 pub(crate) fn json(recipe: &Recipe) -> Result<String, TrainError> {
     if let Some(folder) = &recipe.begin_with {
-        let path = unipic_weights::Checkpoint::open(folder)?.tokenizer_path();
-        return std::fs::read_to_string(&path).map_err(TrainError::io(&path));
+        let bytes = unipic_models::load::open(folder)?.tokenizer()?;
+        let wrong = |e| TrainError::Data(format!("begin_with: the tokenizer of {} is no text: {e}", folder.display()));
+        return String::from_utf8(bytes).map_err(wrong);
     }
     let Some(n_merges) = recipe.model.llm.vocab_size.checked_sub(RESERVED) else {
         let why = format!("model.llm.vocab_size: at least {RESERVED} are taken by bytes and control tokens");

@@ -31,7 +31,7 @@ struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Folder of the checkpoint: released, or converted to safetensors.
+    /// `nano`, the embedded model, or the folder of a checkpoint: released, or converted to safetensors [default: nano].
     #[arg(long, value_name = "FOLDER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<PathBuf>,

@@ -10,6 +10,7 @@ pub mod generation;
 pub mod handover;
 pub mod load;
 pub mod mar;
+pub mod nano;
 pub mod projector;
 pub mod prompt;
 pub mod qwen2;

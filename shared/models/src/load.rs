@@ -18,19 +18,21 @@
 //! }
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use unipic_nn::{Build, LinearFormat, Ops};
 use unipic_weights::{Checkpoint, LoadedTensors, Part, WeightsError};
 
+use crate::nano;
+
 /// Which checkpoint a process loads, onto what and how. These are keys of every service's configuration, at its top
 /// level; names are resolved by [`LoadConfig::resolve`], so that a wrong one is an error that tells its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoadConfig {
-    /// Folder of the checkpoint, in any layout.
+    /// `nano`, the embedded model, or the folder of a checkpoint in any layout.
     pub model: PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,
@@ -42,7 +44,7 @@ pub struct LoadConfig {
 
 impl Default for LoadConfig {
     fn default() -> Self {
-        Self { model: PathBuf::new(), device: "cpu".into(), dtype: "auto".into(), linear: "dense".into() }
+        Self { model: nano::NAME.into(), device: "cpu".into(), dtype: "auto".into(), linear: "dense".into() }
     }
 }
 
@@ -50,7 +52,9 @@ impl LoadConfig {
     /// What is wrong with the names, as (key, problem); opens no device.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let model = match self.model.as_os_str().is_empty() {
-            true => Err(LoadError::Name { key: "model", problem: "is missing: the folder of a checkpoint".into() }),
+            true => {
+                Err(LoadError::Name { key: "model", problem: "is empty: `nano` or the folder of a checkpoint".into() })
+            }
             false => Ok(()),
         };
         let checks =
@@ -78,8 +82,17 @@ impl LoadConfig {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open(&self) -> Result<Checkpoint, WeightsError> {
-        Checkpoint::open(&self.model)
+        open(&self.model)
     }
+}
+
+/// Opens the checkpoint that a configuration or a flag names: exactly `nano` is the embedded model, whatever folders there
+/// are; anything else is a folder.
+///
+/// # Errors
+/// As [`Checkpoint::open`].
+pub fn open(model: &Path) -> Result<Checkpoint, WeightsError> {
+    if model == Path::new(nano::NAME) { nano::checkpoint() } else { Checkpoint::open(model) }
 }
 
 /// Where and how parts are loaded.
@@ -182,9 +195,19 @@ mod tests {
 
     #[test]
     fn every_wrong_name_is_told_with_its_key() {
-        let config = LoadConfig { device: "tpu".into(), dtype: "f8".into(), linear: "q2".into(), ..Default::default() };
+        let config = LoadConfig { model: "".into(), device: "tpu".into(), dtype: "f8".into(), linear: "q2".into() };
         let keys: Vec<&str> = config.problems().iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, ["model", "device", "dtype", "linear"]);
+    }
+
+    #[test]
+    fn nano_is_embedded_and_everything_else_is_a_folder() {
+        assert!(LoadConfig::default().problems().is_empty());
+        assert_eq!(LoadConfig::default().open().unwrap().path(), Path::new("nano"));
+        for folder in ["./nano", "Nano", "nano2"] {
+            let error = open(Path::new(folder)).unwrap_err();
+            assert!(matches!(error, WeightsError::NotACheckpoint { .. }), "{folder}: {error}");
+        }
     }
 
     #[test]

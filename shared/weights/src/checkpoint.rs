@@ -1,4 +1,4 @@
-//! A checkpoint as it lies on disk, opened: its sizes and what tensors it has, but no values yet.
+//! A checkpoint as it lies on disk or in the program, opened: its sizes and what tensors it has, but no values yet.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +23,25 @@ pub struct OpenOptions {
     pub pickle_reader: Option<PathBuf>,
 }
 
+/// A checkpoint that is part of a program: the three files that [`pack`](crate::pack) writes.
+#[derive(Clone, Copy)]
+pub struct EmbeddedFiles {
+    /// What stands for the checkpoint's folder in messages.
+    pub name: &'static str,
+    /// `config.json`.
+    pub config: &'static [u8],
+    /// `tokenizer.json`.
+    pub tokenizer: &'static [u8],
+    /// `model.safetensors`.
+    pub tensors: &'static [u8],
+}
+
 /// An opened checkpoint.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     located: Located,
+    /// The tokenizer's file where it is part of the program.
+    tokenizer: Option<&'static [u8]>,
     config: ModelConfig,
     source: Arc<Source>,
     notices: Vec<String>,
@@ -71,6 +86,30 @@ impl Checkpoint {
         let mut notices = Vec::new();
         complete(&mut source, &located, &mut notices)?;
         let config = sizes::resolve(&located, &source)?;
+        Ok(Self::assembled(located, None, config, source, notices))
+    }
+
+    /// Opens a checkpoint that is part of the program. It is untrusted like any other: what is embedded may be damaged too.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn embedded(files: &EmbeddedFiles) -> Result<Self, WeightsError> {
+        let located = Located::embedded(files.name);
+        let mut source = Source::default();
+        source.add_embedded(&located.root, files.tensors)?;
+        let mut notices = Vec::new();
+        complete(&mut source, &located, &mut notices)?;
+        let config = sizes::of_text(&located.root, files.config)?;
+        Ok(Self::assembled(located, Some(files.tokenizer), config, source, notices))
+    }
+
+    fn assembled(
+        located: Located,
+        tokenizer: Option<&'static [u8]>,
+        config: ModelConfig,
+        source: Source,
+        mut notices: Vec<String>,
+    ) -> Self {
         let surplus = surplus(&config, &source);
         if !surplus.is_empty() {
             notices.push(format!(
@@ -79,7 +118,7 @@ impl Checkpoint {
                 brief(&surplus)
             ));
         }
-        Ok(Self { located, config, source: Arc::new(source), notices, surplus })
+        Self { located, tokenizer, config, source: Arc::new(source), notices, surplus }
     }
 
     /// The sizes of the model.
@@ -92,14 +131,21 @@ impl Checkpoint {
         self.located.layout
     }
 
-    /// The folder it was opened from.
+    /// The folder it was opened from; the name of one that is part of the program.
     pub fn path(&self) -> &Path {
         &self.located.root
     }
 
-    /// Where the tokenizer's file is, or, when the checkpoint lacks one, where it should be.
-    pub fn tokenizer_path(&self) -> PathBuf {
-        self.located.tokenizer()
+    /// The content of the tokenizer's file, `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the checkpoint has none, naming where it should be, or it cannot be read.
+    pub fn tokenizer(&self) -> Result<Vec<u8>, WeightsError> {
+        if let Some(embedded) = self.tokenizer {
+            return Ok(embedded.to_vec());
+        }
+        let path = self.located.tokenizer();
+        std::fs::read(&path).map_err(|e| WeightsError::io(&path, e))
     }
 
     /// What whoever runs this should know: parts taken from elsewhere, parts that are missing, surplus tensors.

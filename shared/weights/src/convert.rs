@@ -1,4 +1,5 @@
-//! From any layout to a converted folder: `config.json`, `tokenizer.json` and one safetensors file per part.
+//! From any layout to a folder of `config.json`, `tokenizer.json` and safetensors: a file per part, for a service to read its
+//! own alone, or one file in all, to embed.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use crate::checkpoint::{Checkpoint, OpenOptions};
 use crate::dtype::Collected;
 use crate::error::WeightsError;
 use crate::manifest::{self, TensorSpec};
-use crate::writer::{Draft, Planned, Progress};
+use crate::writer::{Division, Draft, Planned, Progress};
 use crate::{Part, StoredDtype};
 
 /// What was written.
@@ -36,15 +37,41 @@ pub fn convert(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Converted, WeightsError> {
     let checkpoint = Checkpoint::open_with(source, options)?;
-    let specs = specs(&checkpoint);
+    write(&checkpoint, destination, Division::Parts, dtype, progress)
+}
+
+/// Writes an opened checkpoint to the new folder `destination` as three files, `config.json`, `tokenizer.json` and one
+/// `model.safetensors`, in `dtype` or as it is stored: what [`Checkpoint::embedded`] takes.
+///
+/// Everything is checked before a byte is written, and what was written is read back before it gets its name.
+///
+/// # Errors
+/// As [`Checkpoint::load`]; when `destination` is taken, or cannot be written.
+pub fn pack(
+    checkpoint: &Checkpoint,
+    destination: &Path,
+    dtype: Option<StoredDtype>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Converted, WeightsError> {
+    write(checkpoint, destination, Division::One, dtype, progress)
+}
+
+fn write(
+    checkpoint: &Checkpoint,
+    destination: &Path,
+    division: Division,
+    dtype: Option<StoredDtype>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Converted, WeightsError> {
+    let specs = specs(checkpoint);
     checkpoint.check(&specs)?;
-    let tokenizer = checkpoint.tokenizer_path();
-    let tokenizer = std::fs::read(&tokenizer).map_err(|e| WeightsError::io(&tokenizer, e))?;
+    let tokenizer = checkpoint.tokenizer()?;
     let draft = Draft::new(destination)?;
     draft.write_config(checkpoint.config())?;
     draft.write("tokenizer.json", &tokenizer)?;
-    let planned = plan(&checkpoint, specs, dtype);
-    let n_bytes = draft.write_tensors(&planned, |tensor, write| copy(&checkpoint, tensor, write), progress)?;
+    let planned = plan(checkpoint, specs, dtype);
+    let fill = |tensor: &Planned, write: &mut dyn FnMut(&[u8]) -> std::io::Result<()>| copy(checkpoint, tensor, write);
+    let n_bytes = draft.write_tensors(&planned, division, fill, progress)?;
     let written = Checkpoint::open(draft.path())?;
     let sha256 = written.check(&manifest::tensors(written.config(), &written.parts()))?;
     draft.publish()?;

@@ -6,8 +6,6 @@
 //! header alone and refuses duplicates.
 
 use std::fmt;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -15,7 +13,7 @@ use serde::de::{MapAccess, Visitor};
 
 use crate::StoredDtype;
 use crate::error::WeightsError;
-use crate::source::Entry;
+use crate::source::{Bytes, Entry};
 
 /// Longest header accepted, in bytes. The published model's takes 0.2 MB.
 const MAX_HEADER: u64 = 16 << 20;
@@ -26,8 +24,8 @@ pub(crate) const MAX_RANK: usize = 8;
 ///
 /// # Errors
 /// When the header is not valid, or does not fit the file exactly.
-pub(crate) fn read(path: &Path, file: &File, index: usize) -> Result<Vec<(String, Entry)>, WeightsError> {
-    let length = file.metadata().map_err(|e| WeightsError::io(path, e))?.len();
+pub(crate) fn read(path: &Path, file: &Bytes, index: usize) -> Result<Vec<(String, Entry)>, WeightsError> {
+    let length = file.len().map_err(|e| WeightsError::io(path, e))?;
     let mut size = [0u8; 8];
     if length < 8 {
         return Err(WeightsError::malformed(path, "shorter than its header length"));

@@ -73,6 +73,18 @@ pub(crate) fn locate(root: &Path, layout: Option<Layout>) -> Result<Located, Wei
 }
 
 impl Located {
+    /// A checkpoint that is part of the program has no files; its name stands for its folder in messages.
+    pub(crate) fn embedded(name: &str) -> Self {
+        Self {
+            root: name.into(),
+            layout: Layout::Safetensors,
+            tensors: Vec::new(),
+            vae_pickle: None,
+            llm_folder: None,
+            siglip_folder: None,
+        }
+    }
+
     /// Where the tokenizer is, or where it should be.
     pub(crate) fn tokenizer(&self) -> PathBuf {
         let own = self.root.join("tokenizer.json");

@@ -25,8 +25,8 @@ mod sizes;
 mod source;
 mod writer;
 
-pub use checkpoint::{Checkpoint, OpenOptions, StoredTensor};
-pub use convert::{Converted, convert};
+pub use checkpoint::{Checkpoint, EmbeddedFiles, OpenOptions, StoredTensor};
+pub use convert::{Converted, convert, pack};
 pub use dtype::StoredDtype;
 pub use error::{Misshapen, TensorFaults, WeightsError};
 pub use layout::Layout;

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use crate::error::WeightsError;
 use crate::layout::Located;
-use crate::source::Source;
+use crate::source::{Bytes, Source};
 
 /// The key under which the autoencoder's file has its tensors.
 const VAE_KEY: &str = "model";
@@ -47,8 +47,8 @@ fn add_one(
     rename: impl Fn(String) -> Option<String>,
 ) -> Result<(), WeightsError> {
     let index = parent::read(path, reader, key).map_err(|why| WeightsError::pickle(path, why))?;
-    let file = File::open(path).map_err(|e| WeightsError::io(path, e))?;
-    let length = file.metadata().map_err(|e| WeightsError::io(path, e))?.len();
+    let file = Bytes::File(File::open(path).map_err(|e| WeightsError::io(path, e))?);
+    let length = file.len().map_err(|e| WeightsError::io(path, e))?;
     let number = source.n_files();
     let mut entries = Vec::with_capacity(index.len());
     for tensor in index {

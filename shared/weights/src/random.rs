@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::config::ModelConfig;
 use crate::convert::Converted;
 use crate::error::WeightsError;
-use crate::writer::{Draft, Planned, Progress};
+use crate::writer::{Division, Draft, Planned, Progress};
 use crate::{Checkpoint, Part, StoredDtype, manifest};
 
 /// Writes a random checkpoint of the sizes `config` to the new folder `destination`; `bf16` is the published dtype.
@@ -49,7 +49,7 @@ pub fn random(
         let fill = fill::Fill::of(&tensor.spec, config);
         fill.write(&tensor.spec, dtype, seed, write).map_err(|e| WeightsError::io(destination, e))
     };
-    let n_bytes = draft.write_tensors(&planned, fill, progress)?;
+    let n_bytes = draft.write_tensors(&planned, Division::Parts, fill, progress)?;
     let sha256 = Checkpoint::open(draft.path())?.check(&manifest::tensors(config, &Part::ALL))?;
     draft.publish()?;
     Ok(Converted { n_tensors: planned.len(), n_bytes, sha256, notices: Vec::new() })

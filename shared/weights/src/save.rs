@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::ModelConfig;
 use crate::convert::Converted;
 use crate::error::WeightsError;
-use crate::writer::{Draft, Planned, Progress};
+use crate::writer::{Division, Draft, Planned, Progress};
 use crate::{Checkpoint, Part, StoredDtype, manifest};
 
 /// Writes a whole checkpoint to the new folder `destination`, in `dtype`; `values` gives a tensor's values in row-major
@@ -36,7 +36,7 @@ pub fn save(
         }
         write(&bytes(&values, dtype)).map_err(|e| WeightsError::io(destination, e))
     };
-    let n_bytes = draft.write_tensors(&planned, fill, progress)?;
+    let n_bytes = draft.write_tensors(&planned, Division::Parts, fill, progress)?;
     let sha256 = Checkpoint::open(draft.path())?.check(&manifest::tensors(config, &Part::ALL))?;
     draft.publish()?;
     Ok(Converted { n_tensors: planned.len(), n_bytes, sha256, notices: Vec::new() })

@@ -31,6 +31,16 @@ pub(crate) fn resolve(located: &Located, source: &Source) -> Result<ModelConfig,
     Ok(config)
 }
 
+/// The validated sizes that the text of a checkpoint's own `config.json` says; `name` stands for its path in messages.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn of_text(name: &Path, text: &[u8]) -> Result<ModelConfig, WeightsError> {
+    let config: ModelConfig = serde_json::from_slice(text).map_err(|e| WeightsError::config(name, e.to_string()))?;
+    config.validate().map_err(|why| WeightsError::config(name, why))?;
+    Ok(config)
+}
+
 fn read_json(path: &Path) -> Result<serde_json::Value, WeightsError> {
     let length = std::fs::metadata(path).map_err(|e| WeightsError::io(path, e))?.len();
     if length > MAX_CONFIG {

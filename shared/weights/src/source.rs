@@ -1,5 +1,8 @@
 //! Tensors in files: where each one is, and reading it in pieces.
 //!
+//! A file lies on the disk or is part of the program; everything else here is the same for both, so an embedded checkpoint
+//! goes through every check that one from the disk goes through, and needs no place to be unpacked to.
+//!
 //! Files are never mapped. A mapped file that another process truncates kills this one with SIGBUS; a positioned read
 //! of it is an error. Reads are in pieces of 4 MiB, so that turning a bf16 file into f32 tensors needs the tensors and
 //! 4 MiB.
@@ -46,10 +49,41 @@ impl Entry {
     }
 }
 
+/// A tensor file's bytes, read by position.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    /// An open file.
+    File(File),
+    /// A file that is part of the program.
+    Embedded(&'static [u8]),
+}
+
+impl Bytes {
+    /// How many there are.
+    pub(crate) fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Embedded(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Fills `buffer` from `offset` on.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(buffer, offset),
+            Self::Embedded(bytes) => {
+                let from = usize::try_from(offset).ok().and_then(|from| bytes.get(from..)?.get(..buffer.len()));
+                buffer.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Open tensor files and the tensors in them by canonical name.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
-    files: Vec<(PathBuf, File)>,
+    files: Vec<(PathBuf, Bytes)>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -60,16 +94,23 @@ impl Source {
         path: &Path,
         rename: impl Fn(String) -> Option<String>,
     ) -> Result<(), WeightsError> {
-        let file = File::open(path).map_err(|e| WeightsError::io(path, e))?;
+        let file = Bytes::File(File::open(path).map_err(|e| WeightsError::io(path, e))?);
         let entries = header::read(path, &file, self.files.len())?;
         self.add(path, file, entries, rename)
+    }
+
+    /// Adds the tensors of a safetensors file that is part of the program; `name` stands for its path in messages.
+    pub(crate) fn add_embedded(&mut self, name: &Path, bytes: &'static [u8]) -> Result<(), WeightsError> {
+        let bytes = Bytes::Embedded(bytes);
+        let entries = header::read(name, &bytes, self.files.len())?;
+        self.add(name, bytes, entries, Some)
     }
 
     /// Adds a file's tensors. A name that is there already is an error: one of the two would be silently ignored.
     pub(crate) fn add(
         &mut self,
         path: &Path,
-        file: File,
+        file: Bytes,
         entries: Vec<(String, Entry)>,
         rename: impl Fn(String) -> Option<String>,
     ) -> Result<(), WeightsError> {
@@ -135,7 +176,7 @@ impl Source {
 }
 
 /// Reads a strided tensor as a contiguous one.
-fn gather(file: &File, entry: &Entry, strides: &[usize]) -> std::io::Result<Vec<u8>> {
+fn gather(file: &Bytes, entry: &Entry, strides: &[usize]) -> std::io::Result<Vec<u8>> {
     let n_values = entry.n_values();
     if n_values == 0 {
         return Ok(Vec::new());

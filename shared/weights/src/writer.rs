@@ -23,6 +23,15 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Into which files tensors are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Division {
+    /// `model-PART.safetensors` for every part.
+    Parts,
+    /// `model.safetensors` for all.
+    One,
+}
+
 /// A tensor to write and the dtype to write it in.
 pub(crate) struct Planned {
     pub(crate) spec: TensorSpec,
@@ -78,25 +87,23 @@ impl Draft {
         std::fs::write(&path, bytes).map_err(|e| WeightsError::io(&path, e))
     }
 
-    /// Writes `model-PART.safetensors` for every part among `planned`. `fill` writes one tensor's bytes.
+    /// Writes the files of all tensors in `planned`. `fill` writes one tensor's bytes.
     pub(crate) fn write_tensors(
         &self,
         planned: &[Planned],
+        division: Division,
         mut fill: impl FnMut(&Planned, &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), WeightsError>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<u64, WeightsError> {
         let total = planned.iter().map(Planned::n_bytes).sum();
         let mut done = 0;
-        for part in Part::ALL {
-            let mine: Vec<&Planned> = planned.iter().filter(|planned| planned.spec.part == part).collect();
-            if mine.is_empty() {
-                continue;
-            }
-            let path = self.path().join(format!("model-{part}.safetensors"));
+        for (name, mine) in divided(planned, division) {
+            let path = self.path().join(name);
             let io = |e| WeightsError::io(&path, e);
             let mut out = BufWriter::new(File::create(&path).map_err(io)?);
             out.write_all(&header(&mine)).map_err(io)?;
             for planned in mine {
+                let part = planned.spec.part;
                 fill(planned, &mut |bytes| {
                     out.write_all(bytes)?;
                     done += bytes.len() as u64;
@@ -119,6 +126,16 @@ impl Draft {
         let _ = self.folder.keep();
         Ok(())
     }
+}
+
+/// The files and the tensors in each, without empty ones.
+fn divided(planned: &[Planned], division: Division) -> Vec<(String, Vec<&Planned>)> {
+    let of = |part| planned.iter().filter(|planned| planned.spec.part == part).collect();
+    let files: Vec<(String, Vec<&Planned>)> = match division {
+        Division::One => vec![("model.safetensors".into(), planned.iter().collect())],
+        Division::Parts => Part::ALL.into_iter().map(|part| (format!("model-{part}.safetensors"), of(part))).collect(),
+    };
+    files.into_iter().filter(|(_, tensors)| !tensors.is_empty()).collect()
 }
 
 /// Temporary folders are for their owner alone; a checkpoint is an ordinary folder.

@@ -29,8 +29,8 @@ pub struct Subject {
     pub weights_sha256: String,
     /// The tokenizer.
     pub tokenizer: Arc<PromptTokenizer>,
-    /// Its file.
-    pub tokenizer_path: PathBuf,
+    /// The content of its file.
+    pub tokenizer_json: Vec<u8>,
     /// Pixels to latents.
     pub vae_encoder: vae::Encoder,
     /// Latents to pixels.
@@ -62,12 +62,12 @@ impl Subject {
             true => Some((siglip2::Encoder::load(&build, &config.siglip)?, Projector::load_siglip(&build, &config)?)),
             false => None,
         };
-        let tokenizer_path = checkpoint.tokenizer_path();
+        let tokenizer_json = checkpoint.tokenizer()?;
         Ok(Self {
             folder: folder.into(),
             device: options.device,
-            tokenizer: Arc::new(PromptTokenizer::load(&tokenizer_path)?),
-            tokenizer_path,
+            tokenizer: Arc::new(PromptTokenizer::from_json(&tokenizer_json)?),
+            tokenizer_json,
             vae_encoder: vae::Encoder::load(&build, &config.vae)?,
             vae_decoder: vae::Decoder::load(&build, &config.vae)?,
             synthesis: SynthesisModel::load(&build, &config)?,

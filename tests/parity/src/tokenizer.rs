@@ -39,7 +39,7 @@ struct TextCase {
 /// When the file is not understood or a tokenizer fails.
 pub(crate) fn check(subject: &Subject, path: &Path) -> Result<Vec<Row>> {
     let Cases { image_token_id, cases } = serde_json::from_slice(&std::fs::read(path)?)?;
-    let published = published_tokenizer(&subject.tokenizer_path)?;
+    let published = published_tokenizer(&subject.tokenizer_json)?;
     let mut rows = vec![row("image_token_id", &[subject.tokenizer.image_id()], &[image_token_id])];
     for (i, case) in cases.iter().enumerate() {
         let types_control = subject.tokenizer.control_tokens().any(|(token, _)| case.text.contains(token));
@@ -72,8 +72,8 @@ fn spelled_row(published: &Tokenizer, i: usize, ours: &[u32], case: &TextCase) -
 }
 
 /// The tokenizer as the published code sets it up.
-fn published_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let mut tokenizer = Tokenizer::from_file(path).map_err(|e| anyhow!(e))?;
+fn published_tokenizer(json: &[u8]) -> Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| anyhow!(e))?;
     tokenizer.add_special_tokens([AddedToken::from(IMAGE_TOKEN, true)]).map_err(|e| anyhow!(e))?;
     Ok(tokenizer)
 }

@@ -57,7 +57,7 @@ fn reference(prompt: &Prompt, z: &Tensor) -> Tensor {
     let options = LoadOptions::cpu();
     let tensors = options.load(&checkpoint, &[Part::Llm]).unwrap();
     let model = Model::load(&options.build(&tensors), &checkpoint.config().llm).unwrap();
-    let tokenizer = PromptTokenizer::load(&checkpoint.tokenizer_path()).unwrap();
+    let tokenizer = PromptTokenizer::from_json(&checkpoint.tokenizer().unwrap()).unwrap();
     let embed = |piece: &Piece| match piece {
         Piece::Ids(ids) => model.embed(ids).unwrap(),
         Piece::Embeddings(x) => x.clone(),

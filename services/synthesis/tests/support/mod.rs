@@ -45,7 +45,7 @@ impl Direct {
         let options = LoadOptions::cpu();
         let tensors = options.load(&checkpoint, &[Part::Llm])?;
         let model = Model::load(&options.build(&tensors), &checkpoint.config().llm)?;
-        let tokenizer = PromptTokenizer::load(&checkpoint.tokenizer_path())?;
+        let tokenizer = PromptTokenizer::from_json(&checkpoint.tokenizer()?)?;
         let (opened, probed) = Default::default();
         Ok(Self { inner: Arc::new(Inner { model, tokenizer, opened, probed, lost: lost.to_vec() }) })
     }
