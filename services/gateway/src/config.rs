@@ -117,8 +117,9 @@ impl Default for LimitsConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
-    /// Iterations of the loop; fewer where the image has fewer places.
-    pub iterations: u32,
+    /// Iterations of the loop, at most one for each place of the image. Left out: 32 as published, and for small images one
+    /// for every four places, since more cost time and reveal hardly a place each.
+    pub iterations: Option<u32>,
     /// Sampling steps of the head. Left out: what the synthesis service was published with.
     pub head_steps: Option<u32>,
     /// Guidance scale.
@@ -134,7 +135,7 @@ pub struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         Self {
-            iterations: 32,
+            iterations: None,
             head_steps: None,
             guidance_scale: 3.0,
             temperature: 1.0,
@@ -231,7 +232,7 @@ impl Validate for WithLimits<'_> {
     fn validate(&self, problems: &mut Problems) {
         let Self(defaults, limits) = self;
         let counts = [
-            ("iterations", defaults.iterations, limits.max_iterations),
+            ("iterations", defaults.iterations.unwrap_or(1), limits.max_iterations),
             ("head_steps", defaults.head_steps.unwrap_or(1), limits.max_head_steps),
             ("answer_tokens", defaults.answer_tokens, limits.max_answer_tokens),
             ("image_size", defaults.image_size.unwrap_or(1), u32::MAX),

@@ -10,6 +10,11 @@ use crate::config::Config;
 const FULL_SIZE: u32 = 1024;
 /// From this base image size on, images are drawn at twice the base.
 const FULL_BASE: u32 = 512;
+/// The published number of iterations of the loop.
+const ITERATIONS: u32 = 32;
+/// Places that an iteration reveals on average, at least, where the number of iterations is not said. Below that, images
+/// cost more and are no better; the published model reveals 128.
+const PLACES_PER_ITERATION: u32 = 4;
 /// Positions left for the template around a prompt.
 const TEMPLATE_TOKENS: u32 = 64;
 
@@ -26,6 +31,8 @@ pub struct Model {
     pub limits: pb::Limits,
     /// Values for fields left out.
     pub defaults: pb::ImageOptions,
+    /// Iterations of the loop when not said, where the configuration says them.
+    configured_iterations: Option<u32>,
     /// Tokens of an answer when not said.
     pub default_answer_tokens: u32,
     /// Encoder paths that work, the default first.
@@ -48,6 +55,7 @@ impl Model {
             name: config.model_name.clone().unwrap_or_else(|| name(&facts)),
             weights_sha256: combined_hash(&facts),
             defaults: defaults(&facts, config, &limits),
+            configured_iterations: config.defaults.iterations,
             default_answer_tokens: config.defaults.answer_tokens.min(limits.max_answer_tokens),
             limits,
             encoder_paths,
@@ -60,6 +68,12 @@ impl Model {
     pub fn places(&self, width: u32, height: u32) -> u32 {
         let stride = self.facts.synthesis.stride;
         (width / stride).saturating_mul(height / stride)
+    }
+
+    /// Iterations of the loop for an image of so many places, where a request does not say them.
+    #[must_use]
+    pub fn default_iterations(&self, places: u32) -> u32 {
+        iterations(self.configured_iterations, places, &self.limits)
     }
 
     /// Side of the square that an encoder path takes, in pixels.
@@ -176,7 +190,7 @@ fn defaults(facts: &Facts, config: &Config, limits: &pb::Limits) -> pb::ImageOpt
     pb::ImageOptions {
         seed: None,
         n: Some(1),
-        iterations: Some(config.defaults.iterations.min(places)),
+        iterations: Some(iterations(config.defaults.iterations, places, limits)),
         head_steps: Some(head_steps.clamp(1, limits.max_head_steps)),
         guidance_scale: Some(config.defaults.guidance_scale),
         guidance_schedule: pb::GuidanceSchedule::Constant as i32,
@@ -188,10 +202,19 @@ fn defaults(facts: &Facts, config: &Config, limits: &pb::Limits) -> pb::ImageOpt
     }
 }
 
-/// A name for weights that do not bring one: the published model is known by its sizes.
+/// Iterations for an image of so many places: as configured, or made to fit; never more than places.
+fn iterations(configured: Option<u32>, places: u32, limits: &pb::Limits) -> u32 {
+    let fitting = ITERATIONS.min(places / PLACES_PER_ITERATION).min(limits.max_iterations);
+    configured.unwrap_or(fitting).min(places).max(1)
+}
+
+/// A name for weights that do not bring one: the published and the embedded model are known by their sizes.
 fn name(facts: &Facts) -> String {
-    let (width, base) = (facts.decoder.llm_width, facts.synthesis.base_image_size);
-    if (width, base) == (1536, 512) { "unipic-1.5b".to_owned() } else { format!("unipic-h{width}-{base}px") }
+    match (facts.decoder.llm_width, facts.synthesis.base_image_size) {
+        (1536, 512) => "unipic-1.5b".to_owned(),
+        (192, 128) => "nano".to_owned(),
+        (width, base) => format!("unipic-h{width}-{base}px"),
+    }
 }
 
 /// SHA-256 over the parts' hashes with their names.

@@ -201,7 +201,7 @@ async fn wrong_configurations_are_refused_with_their_keys() {
     check(&|c| c.limits.max_head_steps = 1001, "limits.max_head_steps");
     check(&|c| c.limits.max_temperature = f32::NAN, "limits.max_temperature");
     check(&|c| c.defaults.guidance_scale = f32::NAN, "defaults.guidance_scale");
-    check(&|c| c.defaults.iterations = 0, "defaults.iterations");
+    check(&|c| c.defaults.iterations = Some(0), "defaults.iterations");
     check(&|c| c.defaults.head_steps = Some(0), "defaults.head_steps");
 }
 
@@ -213,8 +213,27 @@ async fn a_gateway_whose_backends_are_silent_says_loading() {
     let (gateway, _) = with_config(Script::default(), Config::default()).await;
     let model = gateway.get_model(Request::new(pb::GetModelRequest {})).await.expect("ready").into_inner();
     let defaults = model.image_defaults.expect("defaults");
-    assert_eq!((defaults.width, defaults.iterations, defaults.head_steps), (Some(64), Some(16), Some(20)));
+    assert_eq!((defaults.width, defaults.iterations, defaults.head_steps), (Some(64), Some(4), Some(20)));
     assert_eq!(model.limits.expect("limits").max_output_pixels, 128 * 128);
     assert_eq!((model.stride, model.weights_sha256.len()), (16, 64));
     assert_eq!(model.notices, ["SigLIP2 from its own folder"]);
+}
+
+#[tokio::test]
+async fn default_iterations_follow_the_places_unless_they_are_configured() {
+    let told = |model: pb::GetModelResponse| model.image_defaults.expect("defaults").iterations;
+    let model = async |config: Config| {
+        let (gateway, _) = with_config(Script::default(), config).await;
+        gateway.get_model(Request::new(pb::GetModelRequest {})).await.expect("ready").into_inner()
+    };
+    let with = |iterations: Option<u32>, image_size: u32| {
+        let mut config = Config::default();
+        (config.defaults.iterations, config.defaults.image_size) = (iterations, Some(image_size));
+        config
+    };
+    // A small model's base image, an image of one place, and whatever the operator says.
+    assert_eq!(told(model(with(None, 128)).await), Some(16));
+    assert_eq!(told(model(with(None, 16)).await), Some(1));
+    assert_eq!(told(model(with(Some(12), 128)).await), Some(12));
+    assert_eq!(told(model(with(Some(99), 64)).await), Some(16), "never more than places");
 }

@@ -65,9 +65,8 @@ pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pic
 fn options(violations: &mut Violations, options: pb::ImageOptions, model: &Model) -> ImageSpec {
     let (limits, defaults) = (&model.limits, &model.defaults);
     let (width, height) = size(violations, &options, model);
-    // The default is made for the default size; a smaller image may have fewer places than that.
-    let places = model.places(width, height).max(1);
-    let iterations = defaults.iterations.map(|iterations| iterations.min(places));
+    // The default that is told is the default size's; another size may have more or fewer places.
+    let iterations = Some(model.default_iterations(model.places(width, height)));
     let schedule =
         violations.choice("options.guidance_schedule", options.guidance_schedule, pb::GuidanceSchedule::Constant);
     ImageSpec {
