@@ -53,9 +53,6 @@ pub struct EditSample {
     pub combination: Combination,
 }
 
-/// Least way that a moved object goes along an axis, in fractions of the image side: less could be seen as a blur.
-const MOVE_MIN: f32 = 0.15;
-
 /// What one kind of edit made of a scene.
 struct Edited {
     after: Scene,
@@ -134,16 +131,12 @@ impl Sampler {
         let place = draws.pick(Place::ALL)?;
         let mut others = before.objects.clone();
         let object = others.remove(at);
-        if place.holds(object.centre) {
+        if place.nearly_holds(object.centre) {
             return None;
         }
         let name = before.name(at, draws)?;
         let mut after = before.clone();
         let centre = self.centre_for(object.side, place, &others, draws, attempt)?;
-        let (dx, dy) = (centre.0 - object.centre.0, centre.1 - object.centre.1);
-        if dx.abs().max(dy.abs()) < MOVE_MIN {
-            return None;
-        }
         after.objects[at].centre = centre;
         let verb = draws.pick(&["move", "move", "shift", "bring"])?;
         let instruction = format!("{verb} the {name} to the {place}");

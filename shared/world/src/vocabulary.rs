@@ -274,6 +274,12 @@ impl Place {
         self.within(centre, 0.07, 0.18, 0.6)
     }
 
+    /// Whether a centre could be taken for being there; objects that an instruction moves there are not.
+    #[must_use]
+    pub fn nearly_holds(self, centre: (f32, f32)) -> bool {
+        self.within(centre, 0.17, 0.05, 1.5)
+    }
+
     fn within(self, centre: (f32, f32), middle: f32, beyond: f32, slope: f32) -> bool {
         let (x, y) = (centre.0 - 0.5, centre.1 - 0.5);
         let towards = |along: f32, across: f32| along >= beyond && across.abs() <= slope * along;

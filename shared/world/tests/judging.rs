@@ -124,6 +124,9 @@ fn drawn_edits_are_right_and_untouched() {
         assert!(verdict.untouched_mean_error < 0.01, "{}: {}", sample.instruction, verdict.untouched_mean_error);
         let unchanged = judge_edit(&before, &before, &sample);
         n_kept += usize::from(unchanged.right);
+        if unchanged.right {
+            println!("unchanged, taken for {}: {} | {}", sample.instruction, unchanged.seen, sample.before.caption());
+        }
         if sample.kind != EditKind::Background {
             let ruined = judge_edit(&before, &damaged(&after, 0, 30.0, index), &sample);
             assert!(ruined.untouched_mean_error > 5.0, "{}", ruined.untouched_mean_error);
