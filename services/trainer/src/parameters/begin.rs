@@ -36,7 +36,12 @@ fn deviation(spec: &TensorSpec, config: &ModelConfig) -> Begin {
     if has("adaLN_modulation") || has("final_layer.linear") {
         return Begin::All(0.0);
     }
-    if has("pos_embed") || has("position_embedding") || has("embed_tokens") || has("_token") || has("fake_latent") {
+    if has("embed_tokens") {
+        // Matrices of width H begin at 1/√H, so layers add rows of about 0.3: a token that began at the 0.02 of wide models
+        // would drown in them, and its word not be read for a thousand steps.
+        return Begin::Normal(0.15);
+    }
+    if has("pos_embed") || has("position_embedding") || has("_token") || has("fake_latent") {
         return Begin::Normal(0.02);
     }
     if spec.shape.len() == 1 {
