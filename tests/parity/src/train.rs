@@ -177,6 +177,6 @@ fn around_image(subject: &Subject, ids: &[u32]) -> Result<AroundImage> {
     let first = ids.iter().position(is_image).context("a prompt without its image")?;
     let n_rows = ids[first..].iter().take_while(|id| is_image(id)).count();
     let (before, after) = (ids[..first].to_vec(), ids[first + n_rows..].to_vec());
-    ensure!(!after.iter().any(|id| is_image(id)), "a prompt of several images");
+    ensure!(!after.iter().any(is_image), "a prompt of several images");
     Ok(AroundImage { before, after })
 }

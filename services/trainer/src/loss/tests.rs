@@ -51,7 +51,8 @@ fn tensor(shape: &[usize], seed: u64) -> Tensor {
 /// Draws for images of which different numbers of places are masked, the last step of the schedule included.
 fn draws(n_images: usize) -> Draws {
     let n = n_images * GRID.n_places();
-    let masked = (0..n).map(|i| (i * 7 + i / GRID.n_places()) % (3 + i / GRID.n_places()) != 0).collect();
+    let image = |i: usize| i / GRID.n_places();
+    let masked = (0..n).map(|i| !(i * 7 + image(i)).is_multiple_of(3 + image(i))).collect();
     let timesteps = (0..N_REPEATS * n).map(|i| if i % 11 == 3 { 0 } else { (i * 331) % 1000 }).collect();
     Draws { masked, timesteps, noise: normals(N_REPEATS * n * 16, 5) }
 }
