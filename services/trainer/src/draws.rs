@@ -15,6 +15,10 @@ pub(crate) enum Purpose {
     Unconditional,
     /// The order in which pictures are used again.
     Shuffle,
+    /// The order of a file's rows.
+    Rows,
+    /// What is dropped in a pass.
+    Dropout,
 }
 
 /// The draws of one sample of a stage.

@@ -7,6 +7,7 @@
 //! as one that was not.
 
 mod curves;
+mod data;
 mod draws;
 mod error;
 mod optimizer;

@@ -5,17 +5,22 @@
 //! building it from detached tensors. Variables are updated in place, so a model built once follows its variables through
 //! all steps. The autoencoder is not here, because the losses begin at latents: it is frozen in all stages.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result};
 use unipic_models::diffusion::Head;
 use unipic_models::projector::Projector;
 use unipic_models::{mar, qwen2, siglip2};
-use unipic_nn::Build;
+use unipic_nn::{Build, Dropout};
 use unipic_weights::config::ModelConfig;
 
-/// All parts but the autoencoder.
+/// All parts but the autoencoder. A copy shares the weights.
+#[derive(Clone)]
 pub struct TrainModel {
     /// MAR's encoder.
     pub encoder: mar::Encoder,
+    /// The same for images that are inputs, of which nothing is masked: its passes drop values of their own.
+    pub input_encoder: mar::Encoder,
     /// MAR's decoder.
     pub decoder: mar::Decoder,
     /// The diffusion head.
@@ -25,9 +30,9 @@ pub struct TrainModel {
     /// From the language model to MAR.
     pub proj_out: Projector,
     /// The language model.
-    pub llm: qwen2::Model,
+    pub llm: Arc<qwen2::Model>,
     /// The understanding encoder.
-    pub siglip: siglip2::Encoder,
+    pub siglip: Arc<siglip2::Encoder>,
     /// From the understanding encoder into the language model.
     pub siglip_proj: Projector,
     /// Sizes.
@@ -44,17 +49,32 @@ impl TrainModel {
         if !build.ops.is_differentiable() {
             candle_core::bail!("no gradient passes through {:?} operations: build for training", build.ops);
         }
+        let encoder = mar::Encoder::load(build, &config.mar)?;
         Ok(Self {
-            encoder: mar::Encoder::load(build, &config.mar)?,
+            input_encoder: encoder.clone(),
+            encoder,
             decoder: mar::Decoder::load(build, &config.mar)?,
             head: Head::load(build, &config.mar)?,
             proj_in: Projector::load_in(build, config)?,
             proj_out: Projector::load_out(build, config)?,
-            llm: qwen2::Model::load(build, &config.llm)?,
-            siglip: siglip2::Encoder::load(build, &config.siglip)?,
+            llm: Arc::new(qwen2::Model::load(build, &config.llm)?),
+            siglip: Arc::new(siglip2::Encoder::load(build, &config.siglip)?),
             siglip_proj: Projector::load_siglip(build, config)?,
             config: config.clone(),
         })
+    }
+
+    /// The same model with dropout in MAR, for one micro-batch: all masks follow from the key. Published with a rate of 0.1
+    /// (model page, section 10).
+    #[must_use]
+    pub fn with_dropout(&self, dropout: Option<Dropout>) -> Self {
+        let at = |place| dropout.map(|dropout| dropout.at(place));
+        Self {
+            encoder: self.encoder.with_dropout(at(0)),
+            input_encoder: self.encoder.with_dropout(at(1)),
+            decoder: self.decoder.with_dropout(at(2)),
+            ..self.clone()
+        }
     }
 
     /// The device of the weights.

@@ -1,5 +1,6 @@
 //! What a run tells: metrics as JSON lines, loss curves and sample sheets.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use unipic_imaging::{Format, Rgb8, encode};
 
 use crate::TrainError;
+use crate::data::BadRow;
 
 /// One step of a run, as it stands in `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +23,7 @@ pub struct StepReport {
     /// Steps of the stage in all.
     pub n_steps: usize,
     /// Mean losses of the step's samples, by name.
-    pub losses: std::collections::BTreeMap<String, f64>,
+    pub losses: BTreeMap<String, f64>,
     /// Norm of all gradients, before clipping.
     pub gradient_norm: f64,
     /// The learning rate.
@@ -30,6 +32,9 @@ pub struct StepReport {
     pub samples_per_s: f64,
     /// Seconds of training since the run began.
     pub seconds: f64,
+    /// How many of the stage's rows were skipped so far, by reason; `bad-rows.jsonl` says which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bad_rows: BTreeMap<String, usize>,
 }
 
 /// The files of a run's folder.
@@ -68,6 +73,26 @@ impl Journal {
     pub(crate) fn steps(&self) -> Vec<StepReport> {
         let Ok(file) = File::open(self.folder.join("metrics.jsonl")) else { return Vec::new() };
         BufReader::new(file).lines().map_while(Result::ok).filter_map(|l| serde_json::from_str(&l).ok()).collect()
+    }
+
+    /// Lists rows that were skipped, with those listed before.
+    pub(crate) fn bad_rows(&self, rows: &[BadRow]) -> Result<(), TrainError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut lines: Vec<String> = match File::open(self.folder.join("bad-rows.jsonl")) {
+            Ok(file) => BufReader::new(file).lines().map_while(Result::ok).collect(),
+            Err(_) => Vec::new(),
+        };
+        let known: BTreeSet<String> = lines.iter().cloned().collect();
+        for row in rows {
+            let line = serde_json::to_string(row).map_err(|e| TrainError::Data(e.to_string()))?;
+            if !known.contains(&line) {
+                lines.push(line);
+            }
+        }
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.file("bad-rows.jsonl", text.as_bytes()).map(drop)
     }
 
     /// Writes a picture of the run.

@@ -9,6 +9,7 @@ use candle_core::{Tensor, Var};
 use unipic_imaging::Rgb8;
 
 use crate::TrainError;
+use crate::data::Source;
 use crate::optimizer::{Gradients, values};
 
 pub(crate) use autoencoder::AutoencoderTask;
@@ -30,6 +31,9 @@ pub(crate) trait Task: Sync {
 
     /// One micro-batch of a step.
     fn share(&self, step: usize, share: usize) -> Result<Share, TrainError>;
+
+    /// Where its samples come from.
+    fn source(&self) -> &Source;
 
     /// The samples of a step, for the report on a loss that is not finite.
     fn describe(&self, step: usize) -> serde_json::Value;

@@ -8,8 +8,8 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use support::{OPS, grids, images, model, normals};
 use unipic_models::generation::{DecodeInput, EncodeInput, ImageGrid, Source, SynthesisModel};
-use unipic_models::mar::Canvas;
-use unipic_nn::Ops;
+use unipic_models::mar::{Canvas, Visible};
+use unipic_nn::{Dropout, Ops};
 use unipic_test_support::{assert_close, case, same_bits};
 
 const BOUND: f64 = 1e-4;
@@ -161,5 +161,22 @@ fn more_grids_than_are_cached_give_the_same_again() -> Result<()> {
     for (first, second) in run()?.iter().zip(run()?) {
         assert!(same_bits(first, &second)?);
     }
+    Ok(())
+}
+
+#[test]
+fn dropout_follows_from_its_key_and_leaves_nothing_behind() -> Result<()> {
+    let model = model(Ops::Training)?;
+    let grid = ImageGrid { rows: 3, cols: 4 };
+    let (latents, places) = (Tensor::from_vec(normals(12 * 16, 1), (12, 16), &Device::Cpu)?, grid.places());
+    let run = |dropout: Option<Dropout>| {
+        let encoder = model.encoder.with_dropout(dropout);
+        encoder.forward(Some(&latents), &[Visible { grid, places: &places }])
+    };
+    let plain = model.encoder.forward(Some(&latents), &[Visible { grid, places: &places }])?;
+    assert!(same_bits(&plain, &run(None)?)?);
+    assert!(same_bits(&run(Dropout::new(0.1, 3))?, &run(Dropout::new(0.1, 3))?)?);
+    assert!(!same_bits(&run(Dropout::new(0.1, 3))?, &plain)?);
+    assert!(!same_bits(&run(Dropout::new(0.1, 3))?, &run(Dropout::new(0.1, 4))?)?);
     Ok(())
 }

@@ -5,7 +5,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use crate::cache::LayerKv;
 use crate::kernels;
 use crate::kernels::tensor::{is_cpu_f32, values};
-use crate::{Ops, grad};
+use crate::{Dropout, Ops, grad};
 
 /// How the columns of q, k and v divide into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +68,23 @@ pub fn attend(
     if ops == Ops::Training && grad::takes([q, k, v]) && segments.iter().all(|s| s.past.is_empty()) {
         return grad::attention::attend(q, k, v, segments, layout);
     }
+    attend_segments(ops, [q, k, v], segments, layout, None)
+}
+
+/// The composed form, segment after segment.
+fn attend_segments(
+    ops: Ops,
+    [q, k, v]: [&Tensor; 3],
+    segments: &[AttentionSegment],
+    layout: HeadLayout,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
     let mut first_row = 0;
     let mut out = Vec::with_capacity(segments.len());
-    for segment in segments {
+    for (segment, place) in segments.iter().zip(0..) {
         let rows = |t: &Tensor| t.narrow(0, first_row, segment.n_rows);
-        out.push(attend_composed(ops, &rows(q)?, &rows(k)?, &rows(v)?, segment, layout)?);
+        let weighing = Weighing { ops, layout, dropout: dropout.map(|dropout| dropout.at(place)) };
+        out.push(attend_composed(weighing, &rows(q)?, &rows(k)?, &rows(v)?, segment)?);
         first_row += segment.n_rows;
     }
     Tensor::cat(&out, 0)
@@ -85,16 +97,46 @@ pub fn attend(
 /// # Errors
 /// As [`attend`].
 pub fn attend_joint(ops: Ops, qkv: &Tensor, segments: &[AttentionSegment], layout: HeadLayout) -> Result<Tensor> {
-    let width = layout.n_heads * layout.head_dim;
-    let n_rows: usize = segments.iter().map(|s| s.n_rows).sum();
-    if qkv.dims() != [n_rows, 3 * width] || layout.n_kv_heads != layout.n_heads {
-        candle_core::bail!("attention over {n_rows} rows in {layout:?} got {:?}", qkv.shape());
-    }
+    check_joint(qkv, segments, layout)?;
     if ops == Ops::Training && grad::takes([qkv]) && segments.iter().all(|s| s.past.is_empty()) {
         return grad::attention::attend_joint(qkv, segments, layout);
     }
-    let part = |i: usize| qkv.narrow(1, i * width, width);
-    attend(ops, &part(0)?, &part(1)?, &part(2)?, segments, layout)
+    let [q, k, v] = parts(qkv, layout)?;
+    attend(ops, &q, &k, &v, segments, layout)
+}
+
+/// The same with a share of the attention's weights dropped, for training. Always composed, with all scores in memory:
+/// slower than the fused form, which never has the weights as a whole.
+///
+/// Shapes: as [`attend_joint`].
+///
+/// # Errors
+/// As [`attend`].
+pub fn attend_joint_dropping(
+    qkv: &Tensor,
+    segments: &[AttentionSegment],
+    layout: HeadLayout,
+    dropout: Dropout,
+) -> Result<Tensor> {
+    check_joint(qkv, segments, layout)?;
+    let [q, k, v] = parts(qkv, layout)?;
+    check(&q, &k, &v, segments, layout)?;
+    attend_segments(Ops::Reference, [&q, &k, &v], segments, layout, Some(dropout))
+}
+
+/// Holds queries, keys and values side by side against the segments and the layout.
+fn check_joint(qkv: &Tensor, segments: &[AttentionSegment], layout: HeadLayout) -> Result<()> {
+    let n_rows: usize = segments.iter().map(|s| s.n_rows).sum();
+    if qkv.dims() != [n_rows, 3 * layout.n_heads * layout.head_dim] || layout.n_kv_heads != layout.n_heads {
+        candle_core::bail!("attention over {n_rows} rows in {layout:?} got {:?}", qkv.shape());
+    }
+    Ok(())
+}
+
+/// Queries, keys and values apart.
+fn parts(qkv: &Tensor, layout: HeadLayout) -> Result<[Tensor; 3]> {
+    let width = layout.n_heads * layout.head_dim;
+    Ok([qkv.narrow(1, 0, width)?, qkv.narrow(1, width, width)?, qkv.narrow(1, 2 * width, width)?])
 }
 
 /// Holds the shapes against the segments and the layout.
@@ -156,14 +198,13 @@ fn attend_fused(
 /// The form composed of candle's operations, one segment at a time. For inference the query rows go in blocks, so that
 /// scores of [`SCORES`] values stand in memory at most; training needs them all.
 fn attend_composed(
-    ops: Ops,
+    weighing: Weighing,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     segment: &AttentionSegment,
-    layout: HeadLayout,
 ) -> Result<Tensor> {
-    let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
+    let HeadLayout { n_heads, n_kv_heads, head_dim } = weighing.layout;
     let keys: Vec<&Tensor> = segment.past.iter().map(|(k, _)| k).chain([k]).collect();
     let values: Vec<&Tensor> = segment.past.iter().map(|(_, v)| v).chain([v]).collect();
     let (k, v) = (Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?);
@@ -173,7 +214,7 @@ fn attend_composed(
     }
     let heads = |x: &Tensor| x.reshape((s, n_kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
     let (k, v) = (heads(&k)?, heads(&v)?);
-    let block = match ops {
+    let block = match weighing.ops {
         Ops::Reference | Ops::Training => t,
         Ops::Inference => (SCORES / (n_heads * s)).clamp(1, t),
     };
@@ -184,9 +225,18 @@ fn attend_composed(
             Mask::Full => None,
             Mask::Causal => Some(s - t + first + 1),
         };
-        out.push(attend_rows(ops, &rows, &k, &v, visible, layout)?);
+        out.push(attend_rows(weighing, &rows, &k, &v, visible)?);
     }
     Tensor::cat(&out, 0)
+}
+
+/// How the composed form makes and uses its weights.
+#[derive(Clone, Copy)]
+struct Weighing {
+    ops: Ops,
+    layout: HeadLayout,
+    /// Of the segment's weights.
+    dropout: Option<Dropout>,
 }
 
 /// Scores that the composed form holds at once for inference: 256 MiB of f32.
@@ -194,15 +244,8 @@ const SCORES: usize = 1 << 26;
 
 /// Query rows `[t, n_heads·head_dim]` against keys and values `[n_kv_heads, s, head_dim]`; the first row sees `visible`
 /// keys and each next row one more, or all see all.
-fn attend_rows(
-    ops: Ops,
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    visible: Option<usize>,
-    layout: HeadLayout,
-) -> Result<Tensor> {
-    let HeadLayout { n_heads, n_kv_heads, head_dim } = layout;
+fn attend_rows(weighing: Weighing, q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<usize>) -> Result<Tensor> {
+    let HeadLayout { n_heads, n_kv_heads, head_dim } = weighing.layout;
     let (t, s, group) = (q.dim(0)?, k.dim(1)?, n_heads / n_kv_heads);
     // [n_kv_heads, group·t, head_dim]: the queries of a group share one product with their keys.
     let q = q.reshape((t, n_kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?;
@@ -217,9 +260,13 @@ fn attend_rows(
             scores.reshape((n_kv_heads, group * t, s))?
         }
     };
-    let weights = match ops {
+    let weights = match weighing.ops {
         Ops::Reference | Ops::Training => candle_nn::ops::softmax(&scores, D::Minus1)?,
         Ops::Inference => candle_nn::ops::softmax_last_dim(&scores)?,
+    };
+    let weights = match weighing.dropout {
+        Some(dropout) => dropout.forward(&weights)?,
+        None => weights,
     };
     let weights = weights.to_dtype(v.dtype())?;
     let y = weights.matmul(v)?.reshape((n_kv_heads, group, t, head_dim))?;

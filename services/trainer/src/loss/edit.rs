@@ -72,7 +72,7 @@ impl Whole {
 pub(super) fn encode_whole(model: &TrainModel, latents: &Tensor, grid: ImageGrid) -> Result<Whole> {
     let (latents, n_images) = latent_rows(latents, grid)?;
     let places = grid.places();
-    let encoded = model.encoder.forward(Some(&latents), &vec![Visible { grid, places: &places }; n_images])?;
+    let encoded = model.input_encoder.forward(Some(&latents), &vec![Visible { grid, places: &places }; n_images])?;
     Ok(Whole {
         x_con: scale_gradient(&encoded, INPUT_GRADIENT)?,
         z_full: scale_gradient(&model.proj_in.forward(&encoded)?, INPUT_GRADIENT)?,

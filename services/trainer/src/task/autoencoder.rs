@@ -1,4 +1,4 @@
-//! Training the autoencoder: reconstruction of drawn pictures, and a posterior near the unit normal.
+//! Training the autoencoder: reconstruction of pictures, and a posterior near the unit normal.
 //!
 //! Pictures are cut to small squares at first: whole pictures are mostly background, and their middle costs as much as
 //! their edges. The norms and the attention in the middle see the whole image, though, so the last stage is on whole ones.
@@ -9,10 +9,10 @@ use unipic_models::vae;
 use unipic_nn::Ops;
 use unipic_weights::Part;
 use unipic_weights::config::{ModelConfig, VaeConfig};
-use unipic_world::{Sampler, Split};
 
 use super::{Share, Sums, Task, gradients};
 use crate::TrainError;
+use crate::data::Source;
 use crate::draws::{Purpose, draws, normal};
 use crate::parameters::Parameters;
 use crate::pixels::{grid, picture, pixels};
@@ -24,7 +24,7 @@ pub(crate) struct AutoencoderTask<'a> {
     settings: &'a Autoencoder,
     /// The run's seed and the stage's number.
     seed: (u64, usize),
-    sampler: Sampler,
+    source: Source,
     parameters: &'a Parameters,
     encoder: vae::Encoder,
     decoder: vae::Decoder,
@@ -53,7 +53,7 @@ impl<'a> AutoencoderTask<'a> {
             stage,
             settings,
             seed,
-            sampler: Sampler::new(seed.0, stage.shapes.clone(), Split::Train),
+            source: Source::open(stage, seed)?,
             parameters,
             encoder: vae::Encoder::load(&build, config)?,
             decoder: vae::Decoder::load(&build, config)?,
@@ -79,7 +79,7 @@ impl<'a> AutoencoderTask<'a> {
         let task = AutoencoderTask::new(stage, settings, (recipe.seed, number), parameters, &config.vae)?;
         let (mut sum, mut square, mut n) = (0.0, 0.0, 0.0);
         for index in 0..PICTURES {
-            let x = pixels(&[task.picture(index)], parameters.device())?;
+            let x = pixels(&[task.picture(index)?], parameters.device())?;
             let mean = task.encoder.moments(&x)?.narrow(1, 0, task.channels)?;
             for value in crate::optimizer::values(&mean)? {
                 let value = f64::from(value);
@@ -91,17 +91,17 @@ impl<'a> AutoencoderTask<'a> {
     }
 
     /// The square cut out of a sample's picture.
-    fn picture(&self, index: u64) -> Rgb8 {
+    fn picture(&self, index: u64) -> Result<Rgb8, TrainError> {
         let Autoencoder { resolution, crop, .. } = *self.settings;
-        let whole = self.sampler.generation(index).scene.draw(resolution);
+        let whole = self.source.picture(index, resolution)?;
         if crop == resolution {
-            return whole;
+            return Ok(whole);
         }
         let mut draws = draws(self.seed.0, self.seed.1, Purpose::Autoencoder, index);
         let n = (resolution - crop) / self.stride + 1;
         let (x, y) = (draws.below(n) * self.stride, draws.below(n) * self.stride);
         let rows = (y..y + crop).flat_map(|row| &whole.data[(row * resolution + x) * 3..][..crop * 3]);
-        Rgb8 { width: crop as u32, height: crop as u32, data: rows.copied().collect() }
+        Ok(Rgb8 { width: crop as u32, height: crop as u32, data: rows.copied().collect() })
     }
 
     /// Noise of the posterior's sample, `[n, 16, m, m]`.
@@ -130,7 +130,7 @@ impl Task for AutoencoderTask<'_> {
 
     fn share(&self, step: usize, share: usize) -> Result<Share, TrainError> {
         let indices = self.indices(step, share);
-        let pictures: Vec<Rgb8> = indices.iter().map(|&index| self.picture(index)).collect();
+        let pictures: Vec<Rgb8> = indices.iter().map(|&index| self.picture(index)).collect::<Result<_, _>>()?;
         let x = pixels(&pictures, self.parameters.device())?;
         let moments = self.encoder.moments(&x)?;
         let moments = if self.settings.decoder_only { moments.detach() } else { moments };
@@ -154,18 +154,20 @@ impl Task for AutoencoderTask<'_> {
         Ok(Share { gradients, losses })
     }
 
+    fn source(&self) -> &Source {
+        &self.source
+    }
+
     fn describe(&self, step: usize) -> serde_json::Value {
         let samples = (0..self.n_shares()).flat_map(|share| self.indices(step, share));
-        samples
-            .map(|index| serde_json::json!({ "sample": index, "prompt": self.sampler.generation(index).prompt }))
-            .collect()
+        samples.map(|slot| serde_json::json!({ "slot": slot, "picture": self.source.named(slot) })).collect()
     }
 
     /// Pictures above their reconstructions.
     fn sheet(&self, step: usize) -> Result<Option<Rgb8>, TrainError> {
         const SHOWN: u64 = 8;
         let first = (step * self.stage.batch) as u64;
-        let pictures: Vec<Rgb8> = (first..first + SHOWN).map(|index| self.picture(index)).collect();
+        let pictures: Vec<Rgb8> = (first..first + SHOWN).map(|index| self.picture(index)).collect::<Result<_, _>>()?;
         let mean = self.encoder.moments(&pixels(&pictures, self.parameters.device())?)?.narrow(1, 0, self.channels)?;
         let drawn = self.decoder.render(&mean.detach())?;
         let drawn = (0..SHOWN as usize).map(|i| picture(&drawn.get(i)?)).collect::<Result<Vec<_>, TrainError>>()?;

@@ -7,30 +7,26 @@ use candle_core::Tensor;
 use unipic_imaging::Rgb8;
 use unipic_models::generation::ImageGrid;
 use unipic_models::prompt::PromptTokenizer;
-use unipic_nn::Ops;
+use unipic_nn::{Dropout, Ops};
 use unipic_weights::Part;
 use unipic_weights::config::ModelConfig;
 
 use super::{Share, Sums, Task, gradients};
 use crate::TrainError;
+use crate::data::{Kind, Source};
+use crate::draws::{Purpose, draws};
 use crate::loss;
 use crate::model::TrainModel;
 use crate::parameters::Parameters;
 use crate::recipe::{Encoder, Joint, Stage};
 use feed::Feed;
 
-/// What a micro-batch trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Understanding,
-    Generation,
-    Editing,
-}
-
 /// A stage of this kind.
 pub(crate) struct JointTask<'a> {
     stage: &'a Stage,
     settings: &'a Joint,
+    /// The run's seed and the stage's number.
+    seed: (u64, usize),
     parameters: &'a Parameters,
     parts: Vec<Part>,
     model: TrainModel,
@@ -72,6 +68,7 @@ impl<'a> JointTask<'a> {
         Ok(Self {
             stage,
             settings,
+            seed,
             parameters,
             model: TrainModel::load(&parameters.build(Ops::Training, &parts), config)?,
             feed: Feed::new((stage, settings), seed, parameters, config, tokenizer, grid)?,
@@ -85,17 +82,18 @@ impl<'a> JointTask<'a> {
         let (kind, first, n) = self.shares[share];
         let n_task = self.n_task(kind);
         let slots: Vec<u64> = (first..first + n).map(|i| (step * n_task + i) as u64).collect();
+        let model = &self.model_of(step, share);
         let loss = match kind {
             Kind::Generation => {
                 let batch = self.feed.generation(&slots)?;
                 let (grid, latents, prompts) = (self.feed.grid(), &batch.latents, &batch.prompts);
-                loss::generate(&self.model, &loss::Generation { grid, latents, prompts }, &batch.draws)?
+                loss::generate(model, &loss::Generation { grid, latents, prompts }, &batch.draws)?
             }
             Kind::Editing => {
                 let batch = self.feed.editing(&slots)?;
                 let (grid, latents, sources) = (self.feed.grid(), &batch.latents, &batch.sources);
                 let edit = loss::Edit { grid, latents, sources, prompts: &batch.prompts };
-                loss::edit(&self.model, &edit, &batch.draws)?
+                loss::edit(model, &edit, &batch.draws)?
             }
             Kind::Understanding => {
                 let batch = self.feed.understanding(&slots)?;
@@ -104,10 +102,17 @@ impl<'a> JointTask<'a> {
                     Encoder::Mar => loss::Images::Mar { grid: self.feed.grid(), latents: &batch.images },
                 };
                 let (prompts, answers) = (&batch.prompts, &batch.answers);
-                loss::understand(&self.model, &loss::Understanding { images, prompts, answers })?
+                loss::understand(model, &loss::Understanding { images, prompts, answers })?
             }
         };
         Ok((kind, loss, n as f64 / n_task as f64))
+    }
+
+    /// The model with the masks of a micro-batch.
+    fn model_of(&self, step: usize, share: usize) -> TrainModel {
+        let pass = (step * self.shares.len() + share) as u64;
+        let key = draws(self.seed.0, self.seed.1, Purpose::Dropout, pass).bits();
+        self.model.with_dropout(Dropout::new(self.stage.dropout, key))
     }
 
     /// Samples of a task in a step.
@@ -168,7 +173,11 @@ impl Task for JointTask<'_> {
         self.shares.iter().map(samples).collect()
     }
 
+    fn source(&self) -> &Source {
+        self.feed.source()
+    }
+
     fn sheet(&self, _: usize) -> Result<Option<Rgb8>, TrainError> {
-        sheet::sheet(self.parameters, &self.model.config, &self.feed, self.stage).map(Some)
+        sheet::sheet(self.parameters, &self.model.config, &self.feed)
     }
 }

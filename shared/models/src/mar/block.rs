@@ -1,7 +1,9 @@
 //! The ViT block of MAR, and a stack of them.
 
 use candle_core::{Result, Tensor};
-use unipic_nn::{AttentionSegment, Build, HeadLayout, LayerNorm, Linear, Ops, activation, attend_joint};
+use unipic_nn::{
+    AttentionSegment, Build, Dropout, HeadLayout, LayerNorm, Linear, Ops, activation, attend_joint, attend_joint_dropping,
+};
 use unipic_weights::config::MarConfig;
 
 /// A pre-norm transformer block with full attention (model page, section 3).
@@ -16,6 +18,17 @@ pub struct Block {
     mlp_out: Linear,
     layout: HeadLayout,
     ops: Ops,
+    /// In training alone.
+    dropout: Option<Dropout>,
+}
+
+/// The places of a block that drop values.
+#[derive(Clone, Copy)]
+enum Place {
+    AttentionWeights,
+    AttentionOut,
+    MlpHidden,
+    MlpOut,
 }
 
 impl Block {
@@ -39,7 +52,15 @@ impl Block {
             mlp_out: Linear::load(&build.pp("mlp.fc2"), hidden, width)?,
             layout: HeadLayout { n_heads, n_kv_heads: n_heads, head_dim: width / n_heads },
             ops: build.ops,
+            dropout: None,
         })
+    }
+
+    /// The same block with dropout where the published one has it: on attention weights, the MLP's hidden values and both
+    /// outputs (model page, section 10).
+    #[must_use]
+    pub fn with_dropout(&self, dropout: Option<Dropout>) -> Self {
+        Self { dropout, ..self.clone() }
     }
 
     /// Shapes: `[T, D]` → `[T, D]`, T the rows of all segments.
@@ -48,10 +69,24 @@ impl Block {
     /// When shapes, dtypes or devices do not fit.
     pub fn forward(&self, x: &Tensor, segments: &[AttentionSegment]) -> Result<Tensor> {
         let qkv = self.qkv.forward(&self.attention_norm.forward(x)?)?;
-        let mixed = attend_joint(self.ops, &qkv, segments, self.layout)?;
-        let x = (x + self.attention_out.forward(&mixed)?)?;
+        let mixed = match self.dropout_at(Place::AttentionWeights) {
+            Some(dropout) => attend_joint_dropping(&qkv, segments, self.layout, dropout)?,
+            None => attend_joint(self.ops, &qkv, segments, self.layout)?,
+        };
+        let x = (x + self.thinned(Place::AttentionOut, self.attention_out.forward(&mixed)?)?)?;
         let hidden = activation::gelu_erf(&self.mlp_in.forward(&self.mlp_norm.forward(&x)?)?)?;
-        x + self.mlp_out.forward(&hidden)?
+        x + self.thinned(Place::MlpOut, self.mlp_out.forward(&self.thinned(Place::MlpHidden, hidden)?)?)?
+    }
+
+    fn dropout_at(&self, place: Place) -> Option<Dropout> {
+        self.dropout.map(|dropout| dropout.at(place as u64))
+    }
+
+    fn thinned(&self, place: Place, x: Tensor) -> Result<Tensor> {
+        match self.dropout_at(place) {
+            Some(dropout) => dropout.forward(&x),
+            None => Ok(x),
+        }
     }
 }
 
@@ -72,6 +107,14 @@ impl Stack {
         let blocks = (0..config.depth).map(|i| Block::load(&place.pp(i), config)).collect::<Result<_>>()?;
         let norm = LayerNorm::load(&build.pp(format!("{name}_norm")), config.embed_dim, config.layer_norm_eps)?;
         Ok(Self { blocks, norm })
+    }
+
+    /// The same stack with dropout, each block with masks of its own.
+    #[must_use]
+    pub fn with_dropout(&self, dropout: Option<Dropout>) -> Self {
+        let blocks = self.blocks.iter().zip(0..);
+        let block = |(block, place): (&Block, u64)| block.with_dropout(dropout.map(|dropout| dropout.at(place)));
+        Self { blocks: blocks.map(block).collect(), norm: self.norm.clone() }
     }
 
     /// All blocks, without the norm: `[T, D]` → `[T, D]`, where `lengths` are the rows of each image and add up to T.

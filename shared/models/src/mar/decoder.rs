@@ -1,7 +1,7 @@
 //! MAR's decoder: from the conditioned encoding of the known places to a condition for every place to predict.
 
 use candle_core::{Device, Result, Tensor};
-use unipic_nn::{Build, Linear};
+use unipic_nn::{Build, Dropout, Linear};
 use unipic_weights::config::MarConfig;
 
 use super::{ImageGrid, PositionTable, Stack};
@@ -47,6 +47,13 @@ impl Decoder {
             stack: Stack::load(&build, "decoder", config)?,
             head_positions: table("diffusion_pos_embed_learned", 0)?,
         })
+    }
+
+    /// The same decoder with dropout in its blocks, for one pass of a training step: the masks follow from the key, so a
+    /// second pass would drop the same.
+    #[must_use]
+    pub fn with_dropout(&self, dropout: Option<Dropout>) -> Self {
+        Self { stack: self.stack.with_dropout(dropout), ..self.clone() }
     }
 
     /// The decoder's own embedding of encoder rows. In editing the source's rows are embedded once, here, and serve every

@@ -1,7 +1,7 @@
 //! MAR's encoder: from the known latents of an image to one row per buffer token and known place.
 
 use candle_core::{DType, Result, Tensor};
-use unipic_nn::{Build, LayerNorm, Linear};
+use unipic_nn::{Build, Dropout, LayerNorm, Linear};
 use unipic_weights::config::MarConfig;
 
 use super::{ImageGrid, LATENT_CHANNELS, PositionTable, Stack};
@@ -45,6 +45,13 @@ impl Encoder {
             stack: Stack::load(&build, "encoder", config)?,
             dtype: build.tensors.dtype(),
         })
+    }
+
+    /// The same encoder with dropout in its blocks, for one pass of a training step: the masks follow from the key, so a
+    /// second pass would drop the same.
+    #[must_use]
+    pub fn with_dropout(&self, dropout: Option<Dropout>) -> Self {
+        Self { stack: self.stack.with_dropout(dropout), ..self.clone() }
     }
 
     /// Buffer tokens K in front of every image's places.

@@ -5,41 +5,34 @@
 //! simply encoded once more.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use unipic_imaging::Rgb8;
 use unipic_models::generation::ImageGrid;
 use unipic_models::mar::LATENT_CHANNELS;
 use unipic_models::prompt::{
-    Piece, Prompt, PromptTokenizer, Segment, edit, edit_unconditional, generate, generate_unconditional, understand,
+    Content, Piece, Prompt, PromptTokenizer, Role, Segment, Turn, conversation, edit, edit_unconditional, generate,
+    generate_unconditional,
 };
 use unipic_models::vae;
 use unipic_nn::Ops;
 use unipic_weights::config::ModelConfig;
-use unipic_world::{Draws as World, GenerationSample, Sampler, Scene, Split};
+use unipic_world::Draws as World;
 
-use super::Kind;
 use crate::TrainError;
+use crate::data::{BLOCK, Kind, Source};
 use crate::draws::{Purpose, draws, normal};
 use crate::loss::{AroundImage, Draws};
 use crate::parameters::Parameters;
 use crate::pixels::pixels;
 use crate::recipe::{Encoder, Joint, Stage};
 
-/// Pictures that are used again together.
-const BLOCK: u64 = 1024;
+/// Samples that are kept encoded at most: two blocks of each of two tasks.
+const KEPT: u64 = 4 * BLOCK;
 
 /// What an answer ends with.
 const END_OF_ANSWER: &str = "<|im_end|>";
-
-/// What a picture is to its task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Shown {
-    Generated,
-    Edited,
-    Source,
-}
 
 /// Images with their prompts and random choices.
 pub(super) struct Batch {
@@ -65,17 +58,25 @@ pub(super) struct QuestionBatch {
     pub(super) answers: Vec<Vec<u32>>,
 }
 
-/// Where samples come from.
+/// A sample of generation or editing whose pictures are latents `[N·16]`.
+struct Encoded {
+    target: Vec<f32>,
+    /// An edit's.
+    source: Vec<f32>,
+    /// The prompt, or the instruction.
+    words: String,
+}
+
+/// A source's samples on their way to the model.
 pub(super) struct Feed<'a> {
-    pub(super) stage: &'a Stage,
-    pub(super) settings: &'a Joint,
+    settings: &'a Joint,
     seed: (u64, usize),
-    pub(super) sampler: Sampler,
-    pub(super) tokenizer: PromptTokenizer,
+    source: Source,
+    tokenizer: PromptTokenizer,
     encoder: vae::Encoder,
     grid: ImageGrid,
-    /// Latents of the pictures of a block, by picture.
-    latents: Mutex<HashMap<(Shown, u64), Vec<f32>>>,
+    /// What will be asked for again, by task and position; none where nothing will.
+    kept: Option<Mutex<HashMap<(Kind, u64), Arc<Encoded>>>>,
     /// Stands for an image where prompts are taken apart.
     image_place: Tensor,
     /// Side of the understanding encoder's images, in pixels.
@@ -92,15 +93,15 @@ impl<'a> Feed<'a> {
         tokenizer: PromptTokenizer,
         grid: ImageGrid,
     ) -> Result<Self, TrainError> {
+        let source = Source::open(stage, seed)?;
         Ok(Self {
-            stage,
             settings,
             seed,
-            sampler: Sampler::new(seed.0 ^ (seed.1 as u64) << 32, stage.shapes.clone(), Split::Train),
+            kept: source.is_repeated(KEPT).then(Mutex::default),
+            source,
             tokenizer,
             encoder: vae::Encoder::load(&parameters.build(Ops::Inference, &[]), &config.vae)?,
             grid,
-            latents: Mutex::default(),
             image_place: Tensor::zeros((1, 1), DType::F32, &Device::Cpu)?,
             vision_side: config.siglip.image_size,
             device: parameters.device().clone(),
@@ -111,18 +112,21 @@ impl<'a> Feed<'a> {
         self.grid
     }
 
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The batch of a generation task.
     pub(super) fn generation(&self, slots: &[u64]) -> Result<Batch, TrainError> {
         let mut latents = Vec::new();
         let mut prompts = Vec::new();
         for &slot in slots {
-            let index = self.picture(slot);
-            let sample = self.sample(index);
-            latents.extend(self.latents((Shown::Generated, index), &sample.scene)?);
+            let sample = self.encoded(Kind::Generation, slot)?;
+            latents.extend(&sample.target);
             let mut dropped = draws(self.seed.0, self.seed.1, Purpose::Unconditional, slot);
             let prompt = match dropped.chance(self.settings.unconditional as f32) {
                 true => generate_unconditional(None),
-                false => generate(&sample.prompt),
+                false => generate(&sample.words),
             };
             prompts.push(self.ids(&prompt)?);
         }
@@ -134,51 +138,42 @@ impl<'a> Feed<'a> {
     pub(super) fn editing(&self, slots: &[u64]) -> Result<EditBatch, TrainError> {
         let (mut latents, mut sources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
         for &slot in slots {
-            let index = self.picture(slot);
-            let sample = self.sampler.edit(index);
-            latents.extend(self.latents((Shown::Edited, index), &sample.after)?);
-            sources.extend(self.latents((Shown::Source, index), &sample.before)?);
+            let sample = self.encoded(Kind::Editing, slot)?;
+            latents.extend(&sample.target);
+            sources.extend(&sample.source);
             let mut dropped = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Unconditional, slot);
             prompts.push(self.around(match dropped.chance(self.settings.unconditional as f32) {
                 true => edit_unconditional(&self.image_place, None),
-                false => edit(&self.image_place, &sample.instruction),
+                false => edit(&self.image_place, &sample.words),
             })?);
         }
         let (latents, sources) = (self.latent_tensor(latents, slots.len())?, self.latent_tensor(sources, slots.len())?);
         Ok(EditBatch { latents, sources, prompts, draws: self.choices(Kind::Editing, slots) })
     }
 
-    /// The batch of an understanding task: every third sample is a description, the others are questions.
+    /// The batch of an understanding task.
     pub(super) fn understanding(&self, slots: &[u64]) -> Result<QuestionBatch, TrainError> {
-        let (mut scenes, mut prompts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pictures, mut prompts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let side = match self.settings.encoder {
+            Encoder::Siglip2 => self.vision_side,
+            Encoder::Mar => self.settings.resolution,
+        };
         for &slot in slots {
-            let (scene, question, answer) = self.asked(slot);
-            prompts.push(self.around(understand(&self.image_place, &question))?);
+            let position = self.source.position(Kind::Understanding, slot);
+            let sample = self.source.understanding(position, side)?;
+            prompts.push(self.around(asked(&self.image_place, &sample.said))?);
             let end = Segment::Template(END_OF_ANSWER.into());
-            answers.push(self.ids(&Prompt { segments: vec![Segment::User(answer), end] })?);
-            scenes.push(scene);
+            answers.push(self.ids(&Prompt { segments: vec![Segment::User(sample.answer), end] })?);
+            pictures.push(sample.picture);
         }
         let images = match self.settings.encoder {
-            Encoder::Siglip2 => {
-                let pictures: Vec<Rgb8> = scenes.iter().map(|scene| scene.draw(self.vision_side)).collect();
-                pixels(&pictures, &self.device)?
-            }
+            Encoder::Siglip2 => pixels(&pictures, &self.device)?,
             Encoder::Mar => {
-                let latents = scenes.iter().map(|scene| self.encode(scene)).collect::<Result<Vec<_>, _>>()?;
+                let latents = pictures.into_iter().map(|picture| self.encode(picture)).collect::<Result<Vec<_>, _>>()?;
                 self.latent_tensor(latents.concat(), slots.len())?
             }
         };
         Ok(QuestionBatch { images, prompts, answers })
-    }
-
-    /// A picture, what is asked about it, and the answer.
-    fn asked(&self, slot: u64) -> (Scene, String, String) {
-        if slot % 3 == 2 {
-            let sample = self.sampler.caption(slot);
-            return (sample.scene, sample.question, sample.caption);
-        }
-        let sample = self.sampler.question(slot);
-        (sample.scene, sample.question, sample.answer)
     }
 
     fn latent_tensor(&self, values: Vec<f32>, n_images: usize) -> Result<Tensor, TrainError> {
@@ -186,45 +181,39 @@ impl<'a> Feed<'a> {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(&self.device)?)
     }
 
-    /// The sample of a picture's number.
-    fn sample(&self, index: u64) -> GenerationSample {
-        match self.stage.wrong_share > 0.0 {
-            true => self.sampler.corrupted(index, self.stage.wrong_share as f32).sample,
-            false => self.sampler.generation(index),
+    /// The sample of a slot of generation or editing.
+    fn encoded(&self, kind: Kind, slot: u64) -> Result<Arc<Encoded>, TrainError> {
+        let position = self.source.position(kind, slot);
+        let Some(kept) = &self.kept else { return self.encode_anew(kind, position) };
+        let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encoded) = lock().get(&(kind, position)) {
+            return Ok(encoded.clone());
         }
-    }
-
-    /// Which picture a slot shows: blocks of pictures are gone through several times, each time in another order.
-    fn picture(&self, slot: u64) -> u64 {
-        let reuse = self.settings.reuse as u64;
-        let (block, rest) = (slot / (BLOCK * reuse), slot % (BLOCK * reuse));
-        let (pass, place) = (rest / BLOCK, rest % BLOCK);
-        let mut draws = draws(self.seed.0, self.seed.1, Purpose::Shuffle, block * reuse + pass);
-        // An odd factor modulo a power of two takes every place once.
-        let (factor, offset) = (draws.bits() | 1, draws.bits());
-        block * BLOCK + place.wrapping_mul(factor).wrapping_add(offset) % BLOCK
-    }
-
-    /// Latents of a scene `[N·16]`; `key` is what it is and its number, and it is kept while its block lasts.
-    fn latents(&self, key: (Shown, u64), scene: &Scene) -> Result<Vec<f32>, TrainError> {
-        if self.settings.reuse == 1 {
-            return self.encode(scene);
-        }
-        let lock = || self.latents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latents) = lock().get(&key) {
-            return Ok(latents.clone());
-        }
-        let latents = self.encode(scene)?;
+        let encoded = self.encode_anew(kind, position)?;
         let mut kept = lock();
-        if kept.len() > 6 * BLOCK as usize {
-            kept.retain(|(shown, index), _| *shown != key.0 || index / BLOCK == key.1 / BLOCK);
+        if kept.len() as u64 > KEPT {
+            kept.retain(|(other, at), _| *other != kind || at / BLOCK == position / BLOCK);
         }
-        kept.insert(key, latents.clone());
-        Ok(latents)
+        kept.insert((kind, position), encoded.clone());
+        Ok(encoded)
     }
 
-    pub(super) fn encode(&self, scene: &Scene) -> Result<Vec<f32>, TrainError> {
-        let picture = scene.draw(self.settings.resolution);
+    fn encode_anew(&self, kind: Kind, position: u64) -> Result<Arc<Encoded>, TrainError> {
+        let side = self.settings.resolution;
+        Ok(Arc::new(match kind {
+            Kind::Editing => {
+                let sample = self.source.editing(position, side)?;
+                let (target, source) = (self.encode(sample.target)?, self.encode(sample.source)?);
+                Encoded { target, source, words: sample.instruction }
+            }
+            Kind::Generation | Kind::Understanding => {
+                let sample = self.source.generation(position, side)?;
+                Encoded { target: self.encode(sample.picture)?, source: Vec::new(), words: sample.words }
+            }
+        }))
+    }
+
+    fn encode(&self, picture: Rgb8) -> Result<Vec<f32>, TrainError> {
         Ok(self.encoder.encode(&pixels(&[picture], &self.device)?)?.flatten_all()?.to_vec1()?)
     }
 
@@ -233,7 +222,7 @@ impl<'a> Feed<'a> {
         let n_places = self.grid.n_places();
         let stream = self.seed.1 | (kind as usize) << 16;
         let mut first = draws(self.seed.0, stream, Purpose::Mask, slots.first().copied().unwrap_or(0));
-        let n_masked = n_masked(&mut first, n_places);
+        let n_masked = n_masked(&mut first, n_places, self.settings.mask_deviation);
         let mut masked = Vec::with_capacity(slots.len() * n_places);
         for &slot in slots {
             let mut draws = draws(self.seed.0, stream | 0x80, Purpose::Mask, slot);
@@ -282,21 +271,39 @@ impl<'a> Feed<'a> {
 
     /// What the samples of a task are, for a report.
     pub(super) fn describe(&self, kind: Kind, slots: impl Iterator<Item = u64>) -> serde_json::Value {
-        let sample = |slot: u64| match kind {
-            Kind::Generation => serde_json::json!({ "slot": slot, "prompt": self.sample(self.picture(slot)).prompt }),
-            Kind::Editing => serde_json::json!({ "slot": slot, "instruction": self.sampler.edit(self.picture(slot)).instruction }),
-            Kind::Understanding => {
-                serde_json::json!({ "slot": slot, "question": self.asked(slot).1 })
+        let side = self.settings.resolution;
+        let sample = |slot: u64| {
+            let position = self.source.position(kind, slot);
+            let said = match kind {
+                Kind::Generation => self.source.generation(position, side).map(|s| (s.line, "prompt", s.words)),
+                Kind::Editing => self.source.editing(position, side).map(|s| (s.line, "instruction", s.instruction)),
+                Kind::Understanding => self.source.understanding(position, side).map(|s| {
+                    let question = s.said.into_iter().next_back().map(|(_, text)| text);
+                    (s.line, "question", question.unwrap_or_default())
+                }),
+            };
+            match said {
+                Ok((line, what, text)) => serde_json::json!({ "slot": slot, "line": line, what: text }),
+                Err(error) => serde_json::json!({ "slot": slot, "error": error.to_string() }),
             }
         };
         slots.map(sample).collect()
     }
 }
 
-/// ⌈N·r⌉ with r from a Gaussian of mean 1 and deviation 0.25, cut to [0.7, 1] (model page, section 10).
-fn n_masked(draws: &mut World, n_places: usize) -> usize {
+/// What was said about an image that stands before all words.
+fn asked(image: &Tensor, said: &[(Role, String)]) -> Prompt {
+    let turn = |(place, (role, text)): (usize, &(Role, String))| {
+        let image = (place == 0).then(|| Content::Image(image.clone()));
+        Turn { role: *role, content: image.into_iter().chain([Content::Text(text.clone())]).collect() }
+    };
+    conversation(&said.iter().enumerate().map(turn).collect::<Vec<_>>())
+}
+
+/// ⌈N·r⌉ with r from a Gaussian of mean 1, cut to [0.7, 1] (model page, section 10).
+fn n_masked(draws: &mut World, n_places: usize, deviation: f64) -> usize {
     loop {
-        let r = 1.0 + 0.25 * f64::from(normal(draws));
+        let r = 1.0 + deviation * f64::from(normal(draws));
         if (0.7..=1.0).contains(&r) {
             return ((n_places as f64 * r).ceil() as usize).clamp(1, n_places);
         }

@@ -8,16 +8,11 @@ use unipic_models::qwen2::{self, CacheUse, Run};
 use unipic_models::vae;
 use unipic_nn::{KvCache, Ops};
 use unipic_weights::config::ModelConfig;
-use unipic_world::{Category, Sampler, Split};
 
 use super::feed::Feed;
 use crate::TrainError;
 use crate::parameters::Parameters;
 use crate::pixels::{grid, picture};
-use crate::recipe::Stage;
-
-/// Pictures in a row of the sheet: one row for every category.
-const COLUMNS: u64 = 6;
 
 /// The networks, for drawing.
 struct Artist {
@@ -27,7 +22,7 @@ struct Artist {
     grid: ImageGrid,
 }
 
-/// A row of pictures for each of the six categories of prompts, in the order of [`Category::ALL`], held out from training.
+/// What the source has to show, drawn; nothing where it has no prompts.
 ///
 /// # Errors
 /// When the model fails.
@@ -35,8 +30,11 @@ pub(super) fn sheet(
     parameters: &Parameters,
     config: &ModelConfig,
     feed: &Feed<'_>,
-    stage: &Stage,
-) -> Result<Rgb8, TrainError> {
+) -> Result<Option<Rgb8>, TrainError> {
+    let (prompts, columns) = feed.source().prompts_to_show();
+    if prompts.is_empty() {
+        return Ok(None);
+    }
     let build = parameters.build(Ops::Inference, &[]);
     let artist = Artist {
         synthesis: SynthesisModel::load(&build, config)?,
@@ -44,17 +42,13 @@ pub(super) fn sheet(
         decoder: vae::Decoder::load(&build, &config.vae)?,
         grid: feed.grid(),
     };
-    let sampler = Sampler::new(0, stage.shapes.clone(), Split::HeldOut);
     let unconditional = artist.prefill(&feed.ids(&generate_unconditional(None))?)?;
-    let mut pictures = Vec::new();
-    for category in Category::ALL {
-        for index in 0..COLUMNS {
-            let prompt = sampler.generation_in(*category, index).prompt;
-            let prompt = artist.prefill(&feed.ids(&generate(&prompt))?)?;
-            pictures.push(artist.draw(&[prompt, unconditional.clone()], index)?);
-        }
+    let mut pictures = Vec::with_capacity(prompts.len());
+    for (number, prompt) in prompts.iter().enumerate() {
+        let prompt = artist.prefill(&feed.ids(&generate(prompt))?)?;
+        pictures.push(artist.draw(&[prompt, unconditional.clone()], (number % columns) as u64)?);
     }
-    Ok(grid(&pictures, COLUMNS as usize))
+    Ok(Some(grid(&pictures, columns)))
 }
 
 impl Artist {
