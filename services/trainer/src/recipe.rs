@@ -4,6 +4,7 @@
 //! function of the recipe's seed, the stage and the step. So a run can be repeated by anyone, and one that was interrupted
 //! goes on to the same weights.
 
+mod builtin;
 mod stage;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use unipic_weights::Part;
 use unipic_weights::config::ModelConfig;
 
 use crate::TrainError;
+pub use builtin::{builtin, names};
 pub use stage::{Autoencoder, Encoder, Joint, LossWeights, Mix, Schedule, Stage};
 
 /// A recipe.
@@ -21,7 +23,7 @@ pub use stage::{Autoencoder, Encoder, Joint, LossWeights, Mix, Schedule, Stage};
 pub struct Recipe {
     /// Seed of the weights, samples, masks and noise.
     pub seed: u64,
-    /// A checkpoint folder to begin with; without one the weights are random.
+    /// A checkpoint to begin with, a folder or `nano`; without one the weights are random.
     #[serde(default)]
     pub begin_with: Option<std::path::PathBuf>,
     /// Parts that are taken from it, by the names that `unipic model inspect` prints; all, where none is named. Sizes of
