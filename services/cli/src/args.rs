@@ -1,8 +1,16 @@
 //! The command line, as `--help` teaches it.
 
+mod data;
+mod eval;
+mod train;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
+pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
+pub(crate) use train::Train;
 
 /// Draw, edit and ask with UniPic, one autoregressive model for image understanding, generation and editing.
 ///
@@ -29,13 +37,28 @@ pub(crate) enum Command {
     Describe(Describe),
     /// Serve all four parts from this process: gRPC on one port.
     Serve(Serve),
-    /// Convert, inspect and make checkpoints.
+    /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
     Model(Model),
+    /// Train a model by a recipe, from where the run's folder stands.
+    ///
+    /// The folder gets the state, metrics.jsonl, loss curves, sheets of samples, and the model of every finished stage.
+    /// Ctrl-c saves the state and ends with status 130; the same command goes on, to the same weights as a run that was
+    /// never stopped.
+    ///
+    /// Each thread computes whole micro-batches. The linear algebra below would start threads of its own unless
+    /// RAYON_NUM_THREADS is 1 when the process starts; where it is not set, this command sets it by starting itself again.
+    Train(Train),
+    /// Make and filter training data.
+    #[command(subcommand)]
+    Data(Data),
+    /// Measure what a model draws, edits and answers.
+    #[command(subcommand)]
+    Eval(Box<Eval>),
 }
 
 /// Which model answers.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
     /// A running server, such as http://localhost:50051 or unix:/run/unipic.sock.
     #[arg(long, env = "UNIPIC_SERVER", conflicts_with_all = ["model", "device", "dtype", "linear"])]
@@ -51,8 +74,7 @@ pub(crate) struct Target {
 /// How to load a model into this process.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Local {
-    /// Checkpoint folder: as released, or converted. Without it, a small model with random weights is made: it shows that
-    /// everything runs, and draws noise.
+    /// `nano`, which is part of this program, or the folder of a checkpoint: as released, or converted [default: nano].
     #[arg(long, env = "UNIPIC_MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Where to compute [default: cpu].
@@ -222,7 +244,7 @@ pub(crate) struct Serve {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// Convert, inspect and make checkpoints.
+/// Convert, inspect, pack and make checkpoints.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Model {
     /// Turn a released folder (pickles) into safetensors, executing nothing that is in it.
@@ -234,6 +256,16 @@ pub(crate) enum Model {
     },
     /// Show parts, sizes and dtypes, and how much memory an image size needs, from headers alone.
     Inspect(Inspect),
+    /// Put a checkpoint into three files (config.json, tokenizer.json, model.safetensors), as the embedded model is stored.
+    Pack {
+        /// The checkpoint: a folder, or `nano`.
+        source: PathBuf,
+        /// The folder to make.
+        destination: PathBuf,
+        /// Element type of the tensors.
+        #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
+        dtype: Dtype,
+    },
     /// Make a checkpoint with random weights, to measure with.
     Random {
         /// The folder to make.
@@ -253,7 +285,7 @@ pub(crate) enum Model {
 /// Show parts, sizes and dtypes, and how much memory an image size needs.
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
-    /// The checkpoint folder.
+    /// The checkpoint: a folder, or `nano`.
     pub(crate) model: PathBuf,
     /// Image size to plan for.
     #[arg(long, value_name = "WxH", value_parser = parse_size, default_value = "1024x1024")]

@@ -3,7 +3,6 @@
 //! Both speak the same gRPC, so a command behaves alike either way; what the private socket costs is an image's bytes once
 //! through loopback memory.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,8 +13,6 @@ use unipic_api::pb;
 use unipic_client::{CallOptions, ClientError, Events, UniPicClient};
 use unipic_node::{Config, Node};
 use unipic_serving::{Drained, ListenAddress};
-use unipic_weights::StoredDtype;
-use unipic_weights::config::ModelConfig;
 
 use crate::args::{Device, Dtype, LinearWeights, Local, Target};
 use crate::progress::Progress;
@@ -52,6 +49,11 @@ impl Connection {
         let client = UniPicClient::new(&[endpoint])?.with_options(options);
         progress.stage("waiting for the model");
         Ok(Self { client, local })
+    }
+
+    /// A client of the same model, to be dropped before the connection is closed.
+    pub(crate) fn client(&self) -> UniPicClient {
+        self.client.clone()
     }
 
     /// See the API.
@@ -93,10 +95,9 @@ impl Connection {
 impl LocalNode {
     async fn start(local: &Local, progress: &Progress) -> anyhow::Result<(String, Self)> {
         let dir = tempfile::Builder::new().prefix("unipic-").tempdir().context("make a temporary folder")?;
-        let model = model_folder(local, &dir, progress).await?;
-        progress.stage(format!("loading {}", model.display()));
         let address = format!("unix:{}", dir.path().join("node.sock").display());
-        let mut config = config(local, model);
+        let mut config = config(local);
+        progress.stage(format!("loading {}", config.model.display()));
         config.listen = address.parse::<ListenAddress>().map_err(anyhow::Error::msg)?;
         let listen = config.listen.clone();
         let node = Node::load(config).await?;
@@ -111,8 +112,11 @@ impl LocalNode {
 }
 
 /// The node's configuration that the flags ask for.
-fn config(local: &Local, model: PathBuf) -> Config {
-    let mut config = Config { model, ..Config::default() };
+fn config(local: &Local) -> Config {
+    let mut config = Config::default();
+    if let Some(model) = &local.model {
+        config.model.clone_from(model);
+    }
     if let Some(device) = local.device {
         config.device = device_name(device).into();
     }
@@ -147,17 +151,4 @@ pub(crate) fn linear_name(linear: LinearWeights) -> &'static str {
         LinearWeights::Dense => "dense",
         LinearWeights::Q8_0 => "q8_0",
     }
-}
-
-/// The folder to load; without one, a small model with random weights is made in `dir`, and said to be what it is.
-pub(crate) async fn model_folder(local: &Local, dir: &TempDir, progress: &Progress) -> anyhow::Result<PathBuf> {
-    if let Some(model) = &local.model {
-        return Ok(model.clone());
-    }
-    progress.line("no --model: a small model with random weights stands in, which draws texture and answers gibberish");
-    let folder = dir.path().join("random");
-    let destination = folder.clone();
-    let make = move || unipic_weights::random(&ModelConfig::tiny(), &destination, StoredDtype::F32, 0, &mut |_| {});
-    tokio::task::spawn_blocking(make).await?.context("make the small random model")?;
-    Ok(folder)
 }

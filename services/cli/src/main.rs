@@ -5,21 +5,24 @@
 
 mod args;
 mod connect;
+mod data;
 mod describe;
 mod draw;
+mod eval;
 mod failure;
 mod input;
 mod model;
 mod output;
 mod progress;
 mod serve;
+mod train;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Data};
 use progress::Progress;
 
 fn main() -> ExitCode {
@@ -38,8 +41,11 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command, progress: &Progress) -> anyhow::Result<()> {
-    if let Command::Model(command) = command {
-        return model::run(command, progress);
+    match command {
+        Command::Model(command) => return model::run(command, progress),
+        Command::Train(args) => return train::train(args, progress),
+        Command::Data(Data::Shapes(args)) => return data::shapes(args, progress),
+        _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
     runtime.block_on(async {
@@ -47,8 +53,11 @@ fn run(command: &Command, progress: &Progress) -> anyhow::Result<()> {
             Command::Generate(args) => draw::generate(args, progress).await,
             Command::Edit(args) => draw::edit(args, progress).await,
             Command::Describe(args) => describe::describe(args, progress).await,
-            Command::Serve(args) => serve::serve(args, progress).await,
-            Command::Model(_) => Ok(()),
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
+            Command::Eval(command) => eval::eval(command, progress).await,
+            // Done above: they need no runtime.
+            Command::Model(_) | Command::Train(_) | Command::Data(Data::Shapes(_)) => Ok(()),
         }
     })
 }

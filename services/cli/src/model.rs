@@ -1,4 +1,4 @@
-//! `model`: converting, inspecting and making checkpoints.
+//! `model`: converting, inspecting, packing and making checkpoints.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use unipic_weights::config::ModelConfig;
 use unipic_weights::plan::{LinearStorage, PlanFor, Precision, Target, plan};
-use unipic_weights::{Checkpoint, Converted, OpenOptions, Part, StoredDtype};
+use unipic_weights::{Converted, OpenOptions, Part, StoredDtype};
 
 use crate::args::{Device, Dtype, Inspect, LinearWeights, Model, Preset};
 use crate::progress::Progress;
@@ -19,6 +19,7 @@ pub(crate) fn run(command: &Model, progress: &Progress) -> anyhow::Result<()> {
     match command {
         Model::Convert { source, destination } => convert(source, destination, progress),
         Model::Inspect(args) => inspect(args, progress),
+        Model::Pack { source, destination, dtype } => pack(source, destination, stored(*dtype), progress),
         Model::Random { destination, preset, dtype, seed } => {
             let config = match preset {
                 Preset::Unipic1_5b => ModelConfig::unipic_1_5b(),
@@ -33,6 +34,13 @@ fn convert(source: &Path, destination: &Path, progress: &Progress) -> anyhow::Re
     progress.stage(format!("reading {}", source.display()));
     let options = OpenOptions::default();
     let done = unipic_weights::convert(source, destination, &options, None, &mut |step| progress.bytes(&step))?;
+    tell_written(&done, destination, progress);
+    Ok(())
+}
+
+fn pack(source: &Path, destination: &Path, dtype: StoredDtype, progress: &Progress) -> anyhow::Result<()> {
+    let checkpoint = unipic_models::load::open(source)?;
+    let done = unipic_weights::pack(&checkpoint, destination, Some(dtype), &mut |step| progress.bytes(&step))?;
     tell_written(&done, destination, progress);
     Ok(())
 }
@@ -72,7 +80,7 @@ fn stored(dtype: Dtype) -> StoredDtype {
 
 /// What a checkpoint holds and what it needs, from its headers.
 fn inspect(args: &Inspect, progress: &Progress) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&args.model)?;
+    let checkpoint = unipic_models::load::open(&args.model)?;
     let parts = checkpoint.parts();
     let plan = plan(checkpoint.config(), &parts, &request(args));
     let mut dtypes: BTreeMap<(Part, &str), usize> = BTreeMap::new();

@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use unipic_api::pb;
+use unipic_eval::{Step, StepOutcome};
 
 /// Shows events: a bar on standard error for people, JSON lines on standard output for programs.
 pub(crate) struct Progress {
@@ -61,6 +62,41 @@ impl Progress {
         self.bar.set_length(step.total / MIB);
         self.bar.set_position(step.done / MIB);
         self.stage(format!("writing {} (MiB)", step.part.label()));
+    }
+
+    /// So much of so much has been done.
+    pub(crate) fn position(&self, done: u64, total: u64, text: impl Into<std::borrow::Cow<'static, str>>) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(text.into());
+    }
+
+    /// Whether people read lines instead of a bar: standard error is no terminal.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.json && self.bar.is_hidden()
+    }
+
+    /// An item of an evaluation or a curation came to its end.
+    pub(crate) fn item(&self, step: &Step<'_>) {
+        let (outcome, why) = match step.outcome {
+            StepOutcome::Made => ("made", None),
+            StepOutcome::Kept => ("kept", None),
+            StepOutcome::Failed(why) => ("failed", Some(why)),
+        };
+        let Step { done, total, item, .. } = *step;
+        self.position(done as u64, total as u64, item.to_owned());
+        if let Some(why) = why {
+            self.line(&format!("{item} failed: {why}"));
+        }
+        self.event("item", json!({ "item": item, "done": done, "total": total, "outcome": outcome, "error": why }));
+    }
+
+    /// Prints what came of it all: text on standard output for people, the last event for programs.
+    pub(crate) fn result(&self, text: &str, fields: Value) {
+        self.event("done", fields);
+        if !self.json {
+            self.bar.suspend(|| println!("{text}"));
+        }
     }
 
     /// Prints a JSON line when JSON is asked for.

@@ -1,19 +1,17 @@
-//! `serve`: a node, as `unipic-node` runs it, with a stand-in model where none is named.
+//! `serve`: a node, as `unipic-node` runs it.
 
 use figment::providers::Serialized;
 use serde_json::{Map, Value};
 use unipic_node::{Config, Node};
 
 use crate::args::Serve;
-use crate::connect::{device_name, dtype_name, linear_name, model_folder};
-use crate::progress::Progress;
+use crate::connect::{device_name, dtype_name, linear_name};
 
 /// Serves until SIGTERM or ctrl-c.
 ///
 /// # Errors
 /// When the configuration is wrong or the model cannot be loaded.
-pub(crate) async fn serve(args: &Serve, progress: &Progress) -> anyhow::Result<()> {
-    let dir = tempfile::Builder::new().prefix("unipic-").tempdir()?;
+pub(crate) async fn serve(args: &Serve) -> anyhow::Result<()> {
     let mut flags = Map::new();
     let mut set = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -24,11 +22,7 @@ pub(crate) async fn serve(args: &Serve, progress: &Progress) -> anyhow::Result<(
     set("device", args.local.device.map(|d| device_name(d).into()));
     set("dtype", args.local.dtype.map(|d| dtype_name(d).into()));
     set("linear", args.local.linear.map(|l| linear_name(l).into()));
-    let named = args.local.model.is_some() || args.config.is_some() || std::env::var_os("UNIPIC_NODE_MODEL").is_some();
-    if args.local.model.is_some() || !named {
-        let model = model_folder(&args.local, &dir, progress).await?;
-        set("model", Some(model.display().to_string()));
-    }
+    set("model", args.local.model.as_ref().map(|model| model.display().to_string()));
     let flags = Serialized::defaults(flags);
     let mut config: Config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags)?;
     config.telemetry.name_service("unipic-node");
