@@ -74,8 +74,11 @@ impl Source {
         let rows = Rows::read(path, seed)?;
         let wanted = stage.joint.as_ref().map(|joint| {
             let mix = joint.mix;
-            let shares =
-                [(Kind::Understanding, mix.understanding), (Kind::Generation, mix.generation), (Kind::Editing, mix.editing)];
+            let shares = [
+                (Kind::Understanding, mix.understanding),
+                (Kind::Generation, mix.generation),
+                (Kind::Editing, mix.editing),
+            ];
             shares.into_iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| kind).collect()
         });
         rows.check(wanted.unwrap_or_default())?;

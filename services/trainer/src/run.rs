@@ -71,7 +71,8 @@ impl<'a> Run<'a> {
         let (position, parameters, optimizer) = match saved {
             Some((position, parameters, optimizer)) => {
                 if position.recipe != hash {
-                    let why = "it was begun with another recipe or other rows; name another folder to begin anew".into();
+                    let why =
+                        "it was begun with another recipe or other rows; name another folder to begin anew".into();
                     return Err(TrainError::Resume { path: options.folder.clone(), why });
                 }
                 (position, parameters, Some(optimizer))

@@ -21,6 +21,9 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("unipic-synthesis", SHARED, &[]),
     ("unipic-decoder", SHARED, &[]),
     ("unipic-gateway", &["api", "serving", "client", "telemetry", "imaging"], &["candle"]),
+    ("unipic-world", &["imaging"], &["candle", "tonic", "tokio"]),
+    ("unipic-trainer", &["imaging", "models", "nn", "telemetry", "weights", "world"], &["tonic"]),
+    ("unipic-eval", &["api", "client", "imaging", "world"], &["candle"]),
     ("unipic-node", ASSEMBLY, &[]),
     ("unipic", ASSEMBLY, &[]),
     ("unipic-test-support", &[], &["tonic", "tokio"]),
@@ -33,6 +36,7 @@ const ASSEMBLY: &[&str] = &[
     "client",
     "decoder",
     "engine",
+    "eval",
     "gateway",
     "imaging",
     "models",
@@ -41,9 +45,11 @@ const ASSEMBLY: &[&str] = &[
     "serving",
     "synthesis",
     "telemetry",
+    "trainer",
     "understanding",
     "weights",
     "wire",
+    "world",
 ];
 
 /// Normal and build dependencies of every workspace crate, by package name.

@@ -110,7 +110,9 @@ pub(super) fn read(line: &[u8], folder: &Path) -> Result<Lesson, Fault> {
     let lesson = lesson(&fields, folder)?;
     let n_bytes = match &lesson {
         Lesson::Caption { caption: text, .. } | Lesson::Edit { instruction: text, .. } => text.len(),
-        Lesson::Conversation { said, answer, .. } => said.iter().map(|(_, text)| text.len()).sum::<usize>() + answer.len(),
+        Lesson::Conversation { said, answer, .. } => {
+            said.iter().map(|(_, text)| text.len()).sum::<usize>() + answer.len()
+        }
     };
     if n_bytes > MAX_TEXT_BYTES {
         return Err(Fault::new(Reason::LongText, format!("{n_bytes} bytes of text are above {MAX_TEXT_BYTES}")));

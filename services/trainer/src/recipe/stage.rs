@@ -188,6 +188,10 @@ fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
+fn positive_number(x: f64) -> bool {
+    x > 0.0 && x.is_finite()
+}
+
 /// The parts of these names.
 pub(super) fn parts(key: &str, names: &[String]) -> Result<Vec<Part>, String> {
     let named = |name: &String| {
@@ -244,7 +248,7 @@ impl Stage {
         if let Some((key, value)) = shares.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
             return Err(format!("{key}: {value} is not from 0 to below 1"));
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) || !(self.clip > 0.0) {
+        if !positive_number(self.learning_rate) || !positive_number(self.clip) {
             return Err(format!("learning_rate ({}) and clip ({}) must be positive", self.learning_rate, self.clip));
         }
         if self.weight_decay < 0.0 || !self.weight_decay.is_finite() {
@@ -267,7 +271,9 @@ impl Stage {
     /// Refuses what the shapes world alone can do.
     fn check_rows(&self) -> Result<(), String> {
         match &self.rows {
-            Some(_) if self.wrong_share > 0.0 => Err("wrong_share: only words of the shapes world are made wrong".into()),
+            Some(_) if self.wrong_share > 0.0 => {
+                Err("wrong_share: only words of the shapes world are made wrong".into())
+            }
             Some(_) if self.joint.as_ref().is_some_and(|joint| joint.reuse > 1) => {
                 Err("joint.reuse: rows come again in every epoch as it is".into())
             }
@@ -294,7 +300,7 @@ impl Joint {
             return Err("train: the autoencoder is frozen in a joint stage".into());
         }
         let shares = [self.mix.understanding, self.mix.generation, self.mix.editing];
-        if shares.iter().any(|share| !(*share >= 0.0)) || shares.iter().sum::<f64>() <= 0.0 {
+        if shares.iter().any(|share| share.is_nan() || *share < 0.0) || shares.iter().sum::<f64>() <= 0.0 {
             return Err("joint.mix: shares are 0 or more and not all 0".into());
         }
         let LossWeights { understanding, generation, editing } = self.loss_weights;

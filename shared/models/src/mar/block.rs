@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 use unipic_nn::{
-    AttentionSegment, Build, Dropout, HeadLayout, LayerNorm, Linear, Ops, activation, attend_joint, attend_joint_dropping,
+    AttentionSegment, Build, Dropout, HeadLayout, LayerNorm, Linear, Ops, activation, attend_joint,
+    attend_joint_dropping,
 };
 use unipic_weights::config::MarConfig;
 

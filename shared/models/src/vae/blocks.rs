@@ -15,7 +15,12 @@ pub(super) struct NormedConv {
 
 impl NormedConv {
     /// Loads the norm `norm` and the 3×3 convolution `conv` of `build`.
-    pub(super) fn load(build: &Build, (norm, conv): (&str, &str), (n_in, n_out): (usize, usize), n_groups: usize) -> Result<Self> {
+    pub(super) fn load(
+        build: &Build,
+        (norm, conv): (&str, &str),
+        (n_in, n_out): (usize, usize),
+        n_groups: usize,
+    ) -> Result<Self> {
         let norm = GroupNorm::load(&build.pp(norm), n_in, n_groups, NORM_EPS)?;
         Ok(Self { norm, conv: Conv2d::load(&build.pp(conv), n_in, n_out, 3, 1, 1)? })
     }

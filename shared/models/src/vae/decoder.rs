@@ -90,7 +90,12 @@ impl Decoder {
 impl Level {
     /// Loads `block.{j}` and, where `goes_up`, `upsample.conv`. `shape` is channels in, channels out and the number of
     /// blocks.
-    fn load(build: &Build, (n_in, n_out, n_blocks): (usize, usize, usize), goes_up: bool, n_groups: usize) -> Result<Self> {
+    fn load(
+        build: &Build,
+        (n_in, n_out, n_blocks): (usize, usize, usize),
+        goes_up: bool,
+        n_groups: usize,
+    ) -> Result<Self> {
         let block = |j: usize| {
             let n_in = if j == 0 { n_in } else { n_out };
             ResidualBlock::load(&build.pp("block").pp(j), n_in, n_out, n_groups)

@@ -97,11 +97,17 @@ impl Encoder {
 impl Level {
     /// Loads `block.{j}`, in the last level `attn.{j}`, elsewhere `downsample.conv`. `shape` is channels in, channels out
     /// and the number of blocks.
-    fn load(build: &Build, (n_in, n_out, n_blocks): (usize, usize, usize), is_last: bool, n_groups: usize) -> Result<Self> {
+    fn load(
+        build: &Build,
+        (n_in, n_out, n_blocks): (usize, usize, usize),
+        is_last: bool,
+        n_groups: usize,
+    ) -> Result<Self> {
         let block = |j: usize| {
             let n_in = if j == 0 { n_in } else { n_out };
             let residual = ResidualBlock::load(&build.pp("block").pp(j), n_in, n_out, n_groups)?;
-            let attention = is_last.then(|| AttentionBlock::load(&build.pp("attn").pp(j), n_out, n_groups)).transpose()?;
+            let attention =
+                is_last.then(|| AttentionBlock::load(&build.pp("attn").pp(j), n_out, n_groups)).transpose()?;
             Ok((residual, attention))
         };
         let downsample =

@@ -67,6 +67,9 @@ struct Encoded {
     words: String,
 }
 
+/// Encoded samples, by task and number.
+type Kept = HashMap<(Kind, u64), Arc<Encoded>>;
+
 /// A source's samples on their way to the model.
 pub(super) struct Feed<'a> {
     settings: &'a Joint,
@@ -76,7 +79,7 @@ pub(super) struct Feed<'a> {
     encoder: vae::Encoder,
     grid: ImageGrid,
     /// What will be asked for again, by task and position; none where nothing will.
-    kept: Option<Mutex<HashMap<(Kind, u64), Arc<Encoded>>>>,
+    kept: Option<Mutex<Kept>>,
     /// Stands for an image where prompts are taken apart.
     image_place: Tensor,
     /// Side of the understanding encoder's images, in pixels.
@@ -169,7 +172,8 @@ impl<'a> Feed<'a> {
         let images = match self.settings.encoder {
             Encoder::Siglip2 => pixels(&pictures, &self.device)?,
             Encoder::Mar => {
-                let latents = pictures.into_iter().map(|picture| self.encode(picture)).collect::<Result<Vec<_>, _>>()?;
+                let latents =
+                    pictures.into_iter().map(|picture| self.encode(picture)).collect::<Result<Vec<_>, _>>()?;
                 self.latent_tensor(latents.concat(), slots.len())?
             }
         };
