@@ -99,34 +99,12 @@ impl<'a> Run<'a> {
             _ => Optimizer::new(self.parameters.of_parts(&parts), stage)?,
         };
         {
-            let parameters = &self.parameters;
-            let task = task(recipe, number, parameters, &self.position.config, &self.tokenizer)?;
+            let task = task(recipe, number, &self.parameters, &self.position.config, &self.tokenizer)?;
             let mut n_bad = list_bad_rows(&self.journal, task.source(), 0)?;
             while self.position.step < stage.steps {
-                let began = Instant::now();
-                let step = self.position.step;
-                let share = sum(self.workers.map(task.n_shares(), |share| task.share(step, share))?);
-                let losses: BTreeMap<String, f64> =
-                    share.losses.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n.max(1.0))).collect();
-                let norm = match losses.values().all(|loss| loss.is_finite()) {
-                    true => optimizer.step(self.parameters.of_parts(&parts), &share.gradients, stage)?,
-                    false => f64::NAN,
-                };
-                let seconds = began.elapsed().as_secs_f64();
-                self.position.seconds += seconds;
-                let report = StepReport {
-                    stage: number,
-                    name: stage.name.clone(),
-                    step: step + 1,
-                    n_steps: stage.steps,
-                    losses,
-                    gradient_norm: norm,
-                    learning_rate: stage.rate(step),
-                    samples_per_s: stage.batch as f64 / seconds,
-                    seconds: self.position.seconds,
-                    bad_rows: task.source().bad_row_counts(),
-                };
+                let report = self.step(stage, &parts, &*task, &mut optimizer)?;
                 check_finite(&report, &*task, &self.journal)?;
+                self.position.seconds = report.seconds;
                 self.position.step += 1;
                 self.journal.step(&report)?;
                 (self.options.on_step)(&report);
@@ -139,10 +117,7 @@ impl<'a> Run<'a> {
                 }
                 let every = self.options.sheet_every;
                 if (every > 0 && done.is_multiple_of(every)) || done == stage.steps {
-                    self.journal.picture("losses.png", &curves::draw(&self.journal.steps()))?;
-                    if let Some(sheet) = averaged(parameters, &optimizer, || task.sheet(step))? {
-                        self.journal.picture(&format!("samples-{number}-{done:06}.png"), &sheet)?;
-                    }
+                    self.show(&*task, &optimizer)?;
                 }
                 if stopped && done < stage.steps {
                     return Err(TrainError::Stopped { stage: stage.name.clone(), step: done });
@@ -151,6 +126,47 @@ impl<'a> Run<'a> {
             list_bad_rows(&self.journal, task.source(), n_bad)?;
         }
         self.finish(stage, &optimizer)
+    }
+
+    /// Takes the step the run stands at. The weights stay where a loss or the gradients' norm is not finite.
+    fn step(
+        &self,
+        stage: &Stage,
+        parts: &[Part],
+        task: &dyn Task,
+        optimizer: &mut Optimizer,
+    ) -> Result<StepReport, TrainError> {
+        let (began, step) = (Instant::now(), self.position.step);
+        let share = sum(self.workers.map(task.n_shares(), |share| task.share(step, share))?);
+        let losses: BTreeMap<String, f64> =
+            share.losses.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n.max(1.0))).collect();
+        let norm = match losses.values().all(|loss| loss.is_finite()) {
+            true => optimizer.step(self.parameters.of_parts(parts), &share.gradients, stage)?,
+            false => f64::NAN,
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(StepReport {
+            stage: self.position.stage,
+            name: stage.name.clone(),
+            step: step + 1,
+            n_steps: stage.steps,
+            losses,
+            gradient_norm: norm,
+            learning_rate: stage.rate(step),
+            samples_per_s: stage.batch as f64 / seconds,
+            seconds: self.position.seconds + seconds,
+            bad_rows: task.source().bad_row_counts(),
+        })
+    }
+
+    /// Draws the losses so far, and samples of what the averaged weights have learnt.
+    fn show(&self, task: &dyn Task, optimizer: &Optimizer) -> Result<(), TrainError> {
+        let Position { stage, step, .. } = self.position;
+        self.journal.picture("losses.png", &curves::draw(&self.journal.steps()))?;
+        match averaged(&self.parameters, optimizer, || task.sheet(step - 1))? {
+            Some(sheet) => self.journal.picture(&format!("samples-{stage}-{step:06}.png"), &sheet),
+            None => Ok(()),
+        }
     }
 
     /// Takes the averaged weights, writes the model and the state between two stages.

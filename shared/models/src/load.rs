@@ -204,7 +204,9 @@ mod tests {
     fn nano_is_embedded_and_everything_else_is_a_folder() {
         assert!(LoadConfig::default().problems().is_empty());
         assert_eq!(LoadConfig::default().open().unwrap().path(), Path::new("nano"));
-        for folder in ["./nano", "Nano", "nano2"] {
+        // "nano" is the name; the folder of that name that stands beside this crate's sources is meant by "./nano".
+        assert_eq!(open(Path::new("./nano")).unwrap().path(), Path::new("./nano"));
+        for folder in ["./nano/absent", "Nano", "nano2"] {
             let error = open(Path::new(folder)).unwrap_err();
             assert!(matches!(error, WeightsError::NotACheckpoint { .. }), "{folder}: {error}");
         }

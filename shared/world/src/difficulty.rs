@@ -26,6 +26,10 @@ pub struct Difficulty {
     pub size_share: f32,
     /// Share of prompts in another than the plain phrasing, 0 to 1.
     pub rephrased_share: f32,
+    /// Share of prompts whose objects stand where the prompt alone puts them: one in the middle, two side by side in the
+    /// order of their mention, and so on. A picture then follows from its words, which small models learn first; the
+    /// other prompts have any arrangement that fits them, 0 to 1.
+    pub arranged_share: f32,
     /// How often each category is drawn.
     pub categories: CategoryWeights,
 }
@@ -96,6 +100,7 @@ impl Difficulty {
             place_share: 0.15,
             size_share: 0.1,
             rephrased_share: 0.15,
+            arranged_share: 0.0,
             categories: CategoryWeights::default(),
         }
     }
@@ -113,6 +118,7 @@ impl Difficulty {
             place_share: 0.25,
             size_share: 0.25,
             rephrased_share: 0.3,
+            arranged_share: 0.0,
             categories: CategoryWeights::default(),
         }
     }
@@ -131,6 +137,7 @@ impl Difficulty {
             ("place_share", self.place_share, 1.0, "a share from 0 to 1"),
             ("size_share", self.size_share, 1.0, "a share from 0 to 1"),
             ("rephrased_share", self.rephrased_share, 1.0, "a share from 0 to 1"),
+            ("arranged_share", self.arranged_share, 1.0, "a share from 0 to 1"),
         ];
         for (knob, value, most, wanted) in ranges {
             if !(0.0..=most).contains(&value) {
@@ -162,6 +169,7 @@ impl Difficulty {
         self.place_share = share(self.place_share);
         self.size_share = share(self.size_share);
         self.rephrased_share = share(self.rephrased_share);
+        self.arranged_share = share(self.arranged_share);
         self.n_objects_max = self.n_objects_max.clamp(1, 6);
         if self.sizes.is_empty() {
             self.sizes = Size::ALL.to_vec();

@@ -34,6 +34,31 @@ pub(crate) fn arrange(
     (0..TRIES).find_map(|_| try_once(draws, sides, fixed, rules))
 }
 
+/// The one arrangement that a prompt's number of objects, place and relation suggest; `None` beyond four objects.
+pub(crate) fn suggested(n_objects: usize, place: Option<Place>, relation: Option<Relation>) -> Option<Vec<(f32, f32)>> {
+    // Medium boxes, jittered, stay clear of each other and of the border.
+    const LOW: f32 = 0.25;
+    const MIDDLE: f32 = 0.5;
+    const HIGH: f32 = 0.75;
+    let across = [(LOW, MIDDLE), (HIGH, MIDDLE)];
+    let down = [(MIDDLE, LOW), (MIDDLE, HIGH)];
+    let centres = match (n_objects, place, relation) {
+        (1, Some(Place::Left), _) => vec![across[0]],
+        (1, Some(Place::Right), _) => vec![across[1]],
+        (1, Some(Place::Top), _) => vec![down[0]],
+        (1, Some(Place::Bottom), _) => vec![down[1]],
+        (1, ..) => vec![(MIDDLE, MIDDLE)],
+        (2, _, Some(Relation::Above)) => down.to_vec(),
+        (2, _, Some(Relation::Below)) => vec![down[1], down[0]],
+        (2, _, Some(Relation::RightOf)) => vec![across[1], across[0]],
+        (2, ..) => across.to_vec(),
+        (3, ..) => vec![(LOW, LOW), (HIGH, LOW), (MIDDLE, HIGH)],
+        (4, ..) => vec![(LOW, LOW), (HIGH, LOW), (LOW, HIGH), (HIGH, HIGH)],
+        _ => return None,
+    };
+    Some(centres)
+}
+
 fn try_once(draws: &mut Draws, sides: &[f32], fixed: &[((f32, f32), f32)], rules: Rules) -> Option<Vec<(f32, f32)>> {
     const TRIES: usize = 12;
     let mut boxes = fixed.to_vec();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::{Rules, arrange};
+use crate::layout::{Rules, arrange, suggested};
 use crate::random::hash;
 use crate::wording::Style;
 use crate::{
@@ -226,11 +226,19 @@ impl Sampler {
         let sides: Vec<f32> = objects.iter().map(|object| object.side).collect();
         let place = plan.groups.first().and_then(|group| group.wanted.place);
         let rules = Rules { lattice: self.lattice(attempt), place, relation: plan.relation };
-        let centres = arrange(draws, &sides, &[], rules)?;
+        let centres = self.suggested(&sides, rules, draws).or_else(|| arrange(draws, &sides, &[], rules))?;
         for (object, centre) in objects.iter_mut().zip(centres) {
             object.centre = centre;
         }
         Some(Scene { background: plan.background, objects })
+    }
+
+    /// Where the words alone put objects of these sides, in the recipe's share of scenes.
+    fn suggested(&self, sides: &[f32], rules: Rules, draws: &mut Draws) -> Option<Vec<(f32, f32)>> {
+        // No draw without the knob, so that it moves no sample of recipes that do not have it. Large objects would touch.
+        let wanted = self.difficulty.arranged_share > 0.0 && draws.chance(self.difficulty.arranged_share);
+        let clear = sides.iter().all(|&side| side <= 0.45) || (sides.len() == 1 && rules.place.is_none());
+        if wanted && clear { suggested(sides.len(), rules.place, rules.relation) } else { None }
     }
 
     /// One object of a group, its size jittered, not placed yet.

@@ -1,6 +1,6 @@
 //! Samples keep the world's rules, fit their prompts and stay on their side of the held-out border.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use unipic_world::{Category, Difficulty, GenerationSample, Sampler, Split};
@@ -23,6 +23,25 @@ fn samples_are_sound_and_fit_their_claims() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn arranged_samples_fit_their_claims_and_look_alike() {
+    for difficulty in [Difficulty::easy(), Difficulty::full()] {
+        let arranged = Difficulty { arranged_share: 1.0, ..difficulty };
+        let mut places: HashMap<String, HashSet<String>> = HashMap::new();
+        for sample in samples(arranged, Split::Train, 5000) {
+            assert!(sample.scene.is_sound(), "{sample:?}");
+            assert!(sample.claim.fits(&sample.scene), "{sample:?}");
+            let centres: Vec<_> = sample.scene.objects.iter().map(|object| object.centre).collect();
+            let first = sample.claim.wanted[0];
+            if sample.scene.objects.iter().all(|object| object.side <= 0.45) {
+                let asked = format!("{} {:?} {:?}", centres.len(), first.place, sample.claim.relation);
+                places.entry(asked).or_default().insert(format!("{centres:?}"));
+            }
+        }
+        assert!(places.len() > 10 && places.values().all(|centres| centres.len() == 1), "{places:?}");
     }
 }
 
