@@ -55,6 +55,7 @@ fn request(args: &Describe, image: Vec<u8>) -> pb::UnderstandRequest {
         stop: Vec::new(),
         seed: args.seed,
         encoder_path: encoder_path.into(),
+        candidates: Vec::new(),
     }
 }
 

@@ -82,6 +82,8 @@ pub struct AnswerSpec<E> {
     pub seed: u64,
     /// The answer ends before the first of these to appear.
     pub stop: Vec<String>,
+    /// Where there are any, nothing is generated: the end tells how likely each of these beginnings of an answer is.
+    pub candidates: Vec<String>,
 }
 
 /// An event of an answer.

@@ -80,6 +80,7 @@ impl Backends for NodeBackends {
             top_p: spec.top_p,
             seed: spec.seed,
             stop: spec.stop,
+            candidates: spec.candidates,
         };
         let events = self.decoder.answer(request, job(call)).await?;
         let translated = |event| match event {

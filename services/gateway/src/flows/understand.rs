@@ -56,6 +56,7 @@ pub(crate) async fn understand<B: Backends>(
         top_p: spec.top_p,
         seed,
         stop: spec.stop,
+        candidates: spec.candidates,
     };
     let mut speech = Speech { events, said: String::new() };
     let span = tracing::info_span!("answer", pieces = answer.prompt.len());
@@ -72,6 +73,7 @@ pub(crate) async fn understand<B: Backends>(
         encoder_path: path as i32,
         seed,
         text: speech.said,
+        candidate_logprobs: done.candidate_logprobs,
     };
     speech.events.send(UnderstandEvent::Done(summary)).await
 }

@@ -184,6 +184,7 @@ impl Backends for Fake {
                 completion_tokens: 4,
                 first_token_ms: 1.0,
                 decode_ms: 2.0,
+                ..pb::AnswerDone::default()
             })));
         }
         Ok(self.play(events))

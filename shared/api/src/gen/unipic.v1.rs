@@ -1380,6 +1380,10 @@ pub struct AnswerOpen {
     /// The answer ends before the first of these strings to appear.
     #[prost(string, repeated, tag = "7")]
     pub stop: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where there are any, no text is generated: AnswerDone tells how likely each of these beginnings of an answer is.
+    /// At most 8.
+    #[prost(string, repeated, tag = "8")]
+    pub candidates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Server side of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1402,7 +1406,7 @@ pub mod answer_response {
     }
 }
 /// The end of an answer.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AnswerDone {
     /// Why it ended.
     #[prost(enumeration = "FinishReason", tag = "1")]
@@ -1419,6 +1423,10 @@ pub struct AnswerDone {
     /// Time from the first token to the end, in milliseconds.
     #[prost(double, tag = "5")]
     pub decode_ms: f64,
+    /// Natural logarithm of the probability that the answer begins with each of `AnswerOpen.candidates`, at temperature 1 and
+    /// whatever top_p says; in their order.
+    #[prost(double, repeated, tag = "6")]
+    pub candidate_logprobs: ::prost::alloc::vec::Vec<f64>,
 }
 /// Asks for the decoder's sizes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2200,6 +2208,10 @@ pub struct UnderstandRequest {
     /// Which encoder shows the images.
     #[prost(enumeration = "EncoderPath", tag = "7")]
     pub encoder_path: i32,
+    /// Where there are any, no text is generated: the last event tells how likely each of these beginnings of an answer is,
+    /// such as "yes" and "no". At most 8 of at most 256 bytes.
+    #[prost(string, repeated, tag = "8")]
+    pub candidates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One turn of a conversation.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2284,6 +2296,10 @@ pub struct UnderstandDone {
     /// The seed of the draws.
     #[prost(uint64, tag = "9")]
     pub seed: u64,
+    /// Natural logarithm of the probability that the answer begins with each of the request's candidates, at temperature 1
+    /// and whatever top_p says; in their order.
+    #[prost(double, repeated, tag = "10")]
+    pub candidate_logprobs: ::prost::alloc::vec::Vec<f64>,
 }
 /// Returns the embeddings that the language model sees for an image.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
