@@ -94,7 +94,8 @@ fn is_service(objects: &Objects, name: &str, endpoint: &str) -> bool {
     let Some((_, authority)) = endpoint.split_once("://") else { return false };
     let Some((host, port)) = authority.trim_start_matches('/').split_once(':') else { return false };
     objects.find("Service", host).is_some_and(|service| {
-        let has_port = list(service, "/spec/ports").iter().any(|p| p["port"].to_string() == port);
+        let port = port.parse::<u64>().ok();
+        let has_port = port.is_some() && list(service, "/spec/ports").iter().any(|p| p["port"].as_u64() == port);
         host == name && has_port && service["spec"]["clusterIP"] == "None"
     })
 }
