@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Describe(Describe),
     /// Serve all four parts from this process: gRPC on one port.
     Serve(Serve),
+    /// Ask a server whether it takes calls.
+    ///
+    /// Ends with status 0 when it serves, 1 when it does not or knows no service of that name, 3 when it does not answer.
+    Health(Health),
     /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
     Model(Model),
@@ -242,6 +246,20 @@ pub(crate) struct Serve {
     /// Configuration file (TOML); flags and UNIPIC_NODE_* variables go before it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Ask a server whether it takes calls.
+#[derive(Args, Debug)]
+pub(crate) struct Health {
+    /// The server, such as http://localhost:50051 or unix:/run/unipic.sock; any of our services answers.
+    #[arg(long, env = "UNIPIC_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    pub(crate) server: String,
+    /// The gRPC service to ask about, such as unipic.v1.UniPic; the whole process when left out.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) service: String,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 /// Convert, inspect, pack and make checkpoints.

@@ -37,6 +37,10 @@ struct Args {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     linear: Option<String>,
+    /// Only judge the configuration; neither the model nor the device is opened.
+    #[arg(long)]
+    #[serde(skip)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,9 @@ fn main() -> ExitCode {
         }
     };
     config.telemetry.name_service("unipic-node");
+    if args.check {
+        return ExitCode::SUCCESS;
+    }
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
