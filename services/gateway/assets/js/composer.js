@@ -110,8 +110,12 @@ export class Composer {
     this.#hooks.onSend(request);
   }
 
-  /** Shows an error of the server where it belongs: at an option, or at the prompt. */
+  /** Shows an error of the server where it belongs: at an option, or at the prompt, which comes back to be changed. */
   showError(param, message) {
+    if (this.#prompt.value === "") {
+      this.#prompt.value = this.#last;
+      this.#typed();
+    }
     if (param && this.options.showError(param, message)) return;
     if (param === "prompt" || param === "image" || param === "messages") this.#say(message);
   }
@@ -119,7 +123,11 @@ export class Composer {
   #request() {
     const prompt = this.#prompt.value.trim();
     const mode = this.#mode;
-    if (this.#running || !this.#model) return null;
+    if (this.#running) return null;
+    if (!this.#model) {
+      this.#say("The server is not ready yet.");
+      return null;
+    }
     const { limits } = this.#model;
     const bytes = new TextEncoder().encode(prompt).length;
     const problem =
