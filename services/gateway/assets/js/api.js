@@ -1,6 +1,6 @@
 // The calls of the HTTP API that this page makes.
 
-import { RequestError, errorOfBody, errorOfFetch, errorOfResponse } from "./errors.js";
+import { RequestError, errorOfEvent, errorOfFetch, errorOfResponse } from "./errors.js";
 import { answerBody, editForm, jsonBody } from "./requests.js";
 import { serverSentEvents } from "./sse.js";
 
@@ -58,7 +58,7 @@ export async function* events(request, signal) {
         continue;
       }
       const event = parse(data);
-      if (event.error) throw errorOfBody(event, event.error.status ?? 500);
+      if (event.error) throw errorOfEvent(event);
       complete ||= String(event.type).endsWith(".completed");
       yield event;
     }

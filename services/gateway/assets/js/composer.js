@@ -12,8 +12,8 @@ const WORDS = {
   edit: { label: "What to change", verb: "Edit", placeholder: "Say what to change…" },
   ask: { label: "Your question", verb: "Ask", placeholder: "Ask about the picture…" },
 };
-/** Previews of a picture while it forms, where the server does not say how many it sends. */
-const PREVIEWS = 3;
+/** Previews of a picture while it forms. One less than a power of two: then they lie evenly in the usual numbers of iterations. */
+const PREVIEWS = 7;
 
 /** The composer. Calls `onSend(request)` and `onStop()`. */
 export class Composer {
@@ -146,10 +146,12 @@ export class Composer {
       const size = fittingSize(sources[0], this.#model);
       if (size) options.size = size;
     }
-    if (mode !== "ask" && this.options.checked("preview")) options.partial_images = limits.max_partial_images ?? PREVIEWS;
+    if (mode !== "ask" && this.options.checked("preview")) options.partial_images = Math.min(PREVIEWS, limits.max_partial_images ?? 3);
     const { defaults, name } = this.#model;
     const shape = options.size ? options.size.split("x").map(Number) : [defaults.width, defaults.height];
-    return { mode, prompt, options, sources, shape, history: [], model: name, remembers: this.options.checked("history") };
+    // The default number of iterations is told for the default size only.
+    const iterations = options.iterations ?? (options.size && options.size !== `${defaults.width}x${defaults.height}` ? null : defaults.iterations);
+    return { mode, prompt, options, sources, shape, iterations, history: [], model: name, remembers: this.options.checked("history") };
   }
 
   #key(event) {

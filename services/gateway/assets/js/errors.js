@@ -55,13 +55,19 @@ export async function errorOfResponse(response) {
   return errorOfBody(body, status, retry);
 }
 
-/** The error in an `{"error": {…}}` body, which may also come in the middle of a stream. */
-export function errorOfBody(body, status, retryMs = null) {
+/** The error in an `{"error": {…}}` body. */
+function errorOfBody(body, status, retryMs) {
   const told = body?.error ?? {};
   const message = typeof told.message === "string" ? told.message : `The server answered with status ${status}.`;
   const code = typeof told.code === "string" ? told.code : null;
   const param = typeof told.param === "string" ? told.param : null;
   return new RequestError(message, { status, param, code, retryAfterMs: retryMs });
+}
+
+/** The error that a stream tells after it began well; its body has the status that the response could no longer have. */
+export function errorOfEvent(event) {
+  const status = event.error.status ?? 500;
+  return errorOfBody(event, status, status === 429 || status === 503 ? RETRY_MS : null);
 }
 
 /** The error of a fetch that got no answer, or the abort itself. */

@@ -18,14 +18,15 @@ export function fieldsOf(model) {
     number("iterations", "Iterations", { modes: pictures, min: 1, max: limits.max_iterations, standard: defaults.iterations, hint: "Rounds in which the picture is revealed." }),
     number("head_steps", "Head steps", { modes: pictures, min: 1, max: limits.max_head_steps, standard: defaults.head_steps, hint: "Sampling steps within a round." }),
     number("guidance_scale", "Guidance", { modes: pictures, min: 0, max: limits.max_guidance_scale, standard: defaults.guidance_scale, step: 0.1, hint: "How strictly it keeps to the words; 1 is off." }),
+    { id: "guidance_schedule", api: "guidance_schedule", modes: pictures, label: "Guidance over time", choices: [["", "constant"], ["linear", "growing"]] },
     number("temperature", "Temperature", { modes: pictures, min: 0, max: limits.max_temperature, standard: defaults.temperature, step: 0.05, hint: "Less is plainer, more is wilder." }),
     { id: "output_format", api: "output_format", modes: pictures, label: "File format", choices: [["", "PNG"], ["jpeg", "JPEG"], ["webp", "WebP"]] },
     number("max_tokens", "Longest answer", { modes: ["ask"], min: 1, max: limits.max_answer_tokens, standard: defaults.max_tokens, hint: "In tokens, which are pieces of words." }),
     number("ask-temperature", "Temperature", { api: "temperature", modes: ["ask"], min: 0, max: limits.max_temperature, standard: 0, step: 0.05, hint: "0 always gives the likeliest answer." }),
     number("top_p", "Top p", { modes: ["ask"], min: 0.01, max: 1, standard: 1, step: 0.01, hint: "Only among the likeliest words." }),
     { id: "negative_prompt", api: "negative_prompt", modes: pictures, label: "Keep away from", text: true, wide: true, placeholder: "nothing in particular" },
-    { id: "preview", api: null, modes: pictures, label: "Show the picture while it forms", check: true, standard: true, wide: true },
-    { id: "history", api: null, modes: ["ask"], label: "Remember earlier questions about the same picture", check: true, standard: !model.knowsOnlyShapes, wide: true },
+    { id: "preview", api: null, modes: pictures, label: "Show the picture while it forms", check: true, standard: true },
+    { id: "history", api: null, modes: ["ask"], label: "Remember earlier questions about the same picture", check: true, standard: !model.knowsOnlyShapes },
   ];
 }
 

@@ -31,17 +31,11 @@ export async function run(turn, pictures, signal) {
 
 async function draw(turn, pictures, signal) {
   const { request } = turn;
-  const n = request.options.n ?? 1;
-  const previews = (request.options.partial_images ?? 0) * n;
-  let seen = 0;
   let made = 0;
   for await (const event of events(request, signal)) {
     if (event.type?.endsWith(".partial_image")) {
-      seen += 1;
       turn.preview(event.image_index ?? 0, blobOfBase64(event.b64_json));
-      // A preview tells how far things are only by its number; the last step, to the finished picture, is one more.
-      const fraction = Math.min(seen / (previews + n), 0.97);
-      turn.progress(fraction, `Taking shape · ${durationText(turn.elapsedMs)}`);
+      showProgress(turn, event);
     } else if (event.type?.endsWith(".completed")) {
       const index = event.image_index ?? made;
       turn.picture(index, await pictures.add(await pictureOf(request, event, index)));
@@ -49,6 +43,14 @@ async function draw(turn, pictures, signal) {
     }
   }
   return [];
+}
+
+/** Tells how far a preview says that its request is: in iterations, and by them in time. */
+function showProgress(turn, { iteration }) {
+  const { iterations } = turn.request;
+  if (!iteration || !iterations) return turn.progress(null, "Taking shape…");
+  const left = (turn.elapsedMs / iteration) * Math.max(0, iterations - iteration);
+  turn.progress(Math.min(iteration / iterations, 1), left < 1000 ? "Nearly done" : `About ${left < 60_000 ? `${Math.round(left / 1000)} s` : durationText(left)} left`);
 }
 
 /** A finished event as a picture of the gallery, with all that is needed to make it again. */

@@ -65,13 +65,15 @@ function curl(made, origin) {
   return `printf '%s' ${filled} |\n  curl -sS ${origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' -d @- |\n  jq -r '.choices[0].message.content'\n`;
 }
 
-const GRPC_NAMES = { size: null, output_format: null, negative_prompt: null };
+/** Options that proto JSON writes otherwise. */
+const OTHERWISE = ["size", "output_format", "negative_prompt", "guidance_schedule"];
 const FORMATS = { jpeg: "IMAGE_FORMAT_JPEG", webp: "IMAGE_FORMAT_WEBP", png: "IMAGE_FORMAT_PNG" };
 
 /** Options as the ImageOptions message in proto JSON. */
 function imageOptions(options) {
-  const rest = Object.fromEntries(Object.entries(options).filter(([name]) => !(name in GRPC_NAMES)));
+  const rest = Object.fromEntries(Object.entries(options).filter(([name]) => !OTHERWISE.includes(name)));
   if (options.size) [rest.width, rest.height] = options.size.split("x").map(Number);
+  if (options.guidance_schedule) rest.guidance_schedule = `GUIDANCE_SCHEDULE_${options.guidance_schedule.toUpperCase()}`;
   if (options.output_format) rest.output_format = FORMATS[options.output_format];
   return rest;
 }

@@ -17,6 +17,7 @@ const NAMES = {
   iterations: "Iterations",
   head_steps: "Head steps",
   guidance_scale: "Guidance",
+  guidance_schedule: "Guidance over time",
   temperature: "Temperature",
   negative_prompt: "Keep away from",
   output_format: "File format",
