@@ -97,7 +97,8 @@ async function start(turn) {
   running = null;
   composer.running = false;
   if (outcome === true) {
-    if (request.mode === "ask") answered.push({ question: request.prompt, answer: turn.answerText, blobs: request.sources.map(({ blob }) => blob) });
+    // An empty answer is no turn that a conversation can hold.
+    if (request.mode === "ask" && turn.answerText.trim()) answered.push({ question: request.prompt, answer: turn.answerText, blobs: request.sources.map(({ blob }) => blob) });
     // Edits go on from what the last one made, as in a conversation.
     const [made] = pictures.all;
     if (request.mode === "edit" && composer.mode === "edit" && made !== before && composer.sources.all[0] === request.sources[0]) composer.sources.set([asSource(made)]);

@@ -117,7 +117,7 @@ export class Composer {
       this.#typed();
     }
     if (param && this.options.showError(param, message)) return;
-    if (param === "prompt" || param === "image" || param === "messages") this.#say(message);
+    if (param === "prompt" || param === "image" || param?.startsWith("messages")) this.#say(message);
   }
 
   #request() {
