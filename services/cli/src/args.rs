@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Edit(Edit),
     /// Describe an image, or answer a question about it.
     Describe(Describe),
-    /// Serve all four parts from this process: gRPC on one port.
+    /// Serve all four parts from this process: gRPC on one port, an HTTP API and a page on another.
     Serve(Serve),
     /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
@@ -236,6 +236,9 @@ pub(crate) struct Serve {
     /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, put a proxy with TLS and authentication before it.
     #[arg(long)]
     pub(crate) listen: Option<String>,
+    /// Where the HTTP API and the page listen: host:port, unix:/path, or `off` [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<String>,
     /// How to load the model.
     #[command(flatten)]
     pub(crate) local: Local,

@@ -103,7 +103,7 @@ impl LocalNode {
         let node = Node::load(config).await?;
         let listener = listen.bind().await.context("open the private socket")?;
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(node.serve(listener, async {
+        let served = tokio::spawn(node.serve(listener, None, async {
             // An end without a word is an end too.
             let _ = stopped.await;
         }));

@@ -5,6 +5,8 @@ use unipic_client::Endpoint;
 use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
+use crate::http::HttpConfig;
+
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_GATEWAY_` and the key
 /// in capitals, tables separated by `__`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -12,6 +14,8 @@ use unipic_telemetry::TelemetryConfig;
 pub struct Config {
     /// Where the public service listens: `127.0.0.1:50051` or `unix:/path`.
     pub listen: ListenAddress,
+    /// The HTTP API, on a port of its own.
+    pub http: HttpConfig,
     /// How long a stop waits for the calls under way, in seconds.
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
@@ -46,6 +50,7 @@ impl Default for Config {
         let server = ServerConfig::default();
         Self {
             listen: server.listen,
+            http: HttpConfig::default(),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
             understanding: local(50052),
@@ -184,6 +189,7 @@ impl Validate for Config {
         let named = self.model_name.as_ref().is_none_or(|name| !name.trim().is_empty());
         problems.check(named, "model_name", "must not be empty");
         problems.check(self.refresh_seconds >= 1, "refresh_seconds", "must be at least 1");
+        problems.section("http", &self.http);
         problems.section("limits", &self.limits);
         problems.section("defaults", &WithLimits(&self.defaults, &self.limits));
         problems.section("admission", &self.admission);

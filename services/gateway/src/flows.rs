@@ -6,6 +6,7 @@ mod image;
 mod replay;
 mod understand;
 
+pub(crate) use blame::rename;
 pub(crate) use embed::embed;
 pub(crate) use image::{ImageEvent, ImageFlow, make_images};
 pub(crate) use understand::{UnderstandEvent, understand};

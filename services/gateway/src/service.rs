@@ -1,7 +1,6 @@
 //! The gRPC face of the gateway: requests judged, queued and turned into streams. Thin: the flows know no tonic.
 
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -11,9 +10,9 @@ use unipic_serving::CallContext;
 
 use crate::backends::Backends;
 use crate::events::EventStream;
-use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
+use crate::flows::{self, ImageEvent, UnderstandEvent};
 use crate::gateway::Gateway;
-use crate::validation::{self, EditSpec};
+use crate::validation;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -25,35 +24,14 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     type EmbedStream = ResponseStream<pb::EmbedResponse>;
 
     async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
-        let model = self.model()?;
-        let spec = validation::generate(request.into_inner(), &model)?;
-        let ticket = self.shared.admission.enter()?;
-        let span = image_span("generate", &spec);
-        let gateway = self.clone();
-        let events = span.in_scope(|| {
-            EventStream::spawn(call, |events, call| {
-                let flow = ImageFlow { gateway, model, spec, source: None, call, began };
-                flows::make_images(flow, ticket, events)
-            })
-        });
+        let call = CallContext::of(&request);
+        let events = self.start_generate(request.into_inner(), call)?;
         Ok(Response::new(events.map(|event| event.map(generate_response)).boxed()))
     }
 
     async fn edit(&self, request: Request<pb::EditRequest>) -> Result<Response<Self::EditStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
-        let model = self.model()?;
-        let judged = validation::edit(request.into_inner(), &model, &self.shared.pictures);
-        let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
-        let span = image_span("edit", &spec);
-        let gateway = self.clone();
-        let events = span.in_scope(|| {
-            EventStream::spawn(call, |events, call| {
-                let flow = ImageFlow { gateway, model, spec, source: Some(source), call, began };
-                flows::make_images(flow, ticket, events)
-            })
-        });
+        let call = CallContext::of(&request);
+        let events = self.start_edit(request.into_inner(), call).await?;
         Ok(Response::new(events.map(|event| event.map(edit_response)).boxed()))
     }
 
@@ -61,16 +39,8 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
         &self,
         request: Request<pb::UnderstandRequest>,
     ) -> Result<Response<Self::UnderstandStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
-        let model = self.model()?;
-        let judged = validation::understand(request.into_inner(), &model, &self.shared.pictures);
-        let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
-        let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
-        let gateway = self.clone();
-        let events = span.in_scope(|| {
-            EventStream::spawn(call, |events, call| flows::understand(gateway, spec, call, ticket, events, began))
-        });
+        let call = CallContext::of(&request);
+        let events = self.start_understand(request.into_inner(), call).await?;
         Ok(Response::new(events.map(|event| event.map(understand_response)).boxed()))
     }
 
@@ -93,19 +63,6 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     ) -> Result<Response<pb::GetModelResponse>, Status> {
         Ok(Response::new(self.model()?.to_response()))
     }
-}
-
-/// The span of an image flow: sizes, never the prompt.
-fn image_span(task: &'static str, spec: &validation::ImageSpec) -> tracing::Span {
-    tracing::info_span!(
-        "make_images",
-        task,
-        n = spec.n,
-        width = spec.width,
-        height = spec.height,
-        iterations = spec.iterations,
-        head_steps = spec.head_steps,
-    )
 }
 
 fn generate_response(event: ImageEvent) -> pb::GenerateResponse {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig};
+use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, LimitsConfig};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -15,6 +15,8 @@ use unipic_telemetry::TelemetryConfig;
 pub struct Config {
     /// Where the public service listens: `127.0.0.1:50051` or `unix:/path`.
     pub listen: ListenAddress,
+    /// The HTTP API and the page, on a port of their own: at 127.0.0.1:8080 where `http.listen` is left out.
+    pub http: HttpConfig,
     /// How long a stop waits for the calls under way, in seconds.
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
@@ -48,6 +50,7 @@ impl Default for Config {
         let (gateway, load) = (unipic_gateway::Config::default(), LoadConfig::default());
         Self {
             listen: gateway.listen,
+            http: gateway.http,
             drain_seconds: gateway.drain_seconds,
             max_call_seconds: gateway.max_call_seconds,
             model: load.model,
@@ -80,6 +83,7 @@ impl Config {
     pub fn gateway(&self) -> unipic_gateway::Config {
         unipic_gateway::Config {
             listen: self.listen.clone(),
+            http: self.http.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
             model_name: self.model_name.clone(),

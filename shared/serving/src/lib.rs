@@ -4,6 +4,8 @@
 //! [`Listener`] and calls [`serve`], which returns when the shutdown future resolves and the calls under way have ended,
 //! or the drain limit has passed. Handlers find their caller's deadline and cancellation in [`CallContext`].
 //!
+//! [`serve_web`] serves plain HTTP with the same guards, for browsers and clients without gRPC.
+//!
 //! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
 //! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
 
@@ -14,9 +16,11 @@ mod listen;
 mod remap;
 mod server;
 mod shutdown;
+mod web;
 
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
+pub use web::{PacedBody, SlowUpload, serve_web};

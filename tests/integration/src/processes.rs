@@ -16,6 +16,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// The packages of the services with weights, for cargo.
 const WITH_WEIGHTS: [&str; 6] = ["-p", "unipic-understanding", "-p", "unipic-synthesis", "-p", "unipic-decoder"];
 
+/// Binaries that serve the HTTP API.
+const WITH_HTTP: [&str; 3] = ["unipic", "unipic-gateway", "unipic-node"];
+
 /// The small parity model, in the converted layout.
 pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity/fixtures/tiny-a")
@@ -67,6 +70,8 @@ pub struct Process {
     log: PathBuf,
     /// Port it listens on.
     pub port: u16,
+    /// Port of its HTTP API, where it has one.
+    pub http_port: Option<u16>,
 }
 
 impl Process {
@@ -79,7 +84,10 @@ impl Process {
         let stem = binary.file_name().and_then(|n| n.to_str()).context("a binary has a name")?;
         let name = format!("{stem}-{port}");
         let (file, log) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.log")));
-        std::fs::write(&file, format!("listen = \"127.0.0.1:{port}\"\n{config}"))?;
+        // Processes of several tests run at once, so none may take the default port.
+        let http_port = if WITH_HTTP.contains(&stem) { Some(free_port()?) } else { None };
+        let http = http_port.map(|port| format!("http.listen = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
+        std::fs::write(&file, format!("listen = \"127.0.0.1:{port}\"\n{http}{config}"))?;
         let output = std::fs::File::create(&log)?;
         let child = Command::new(binary)
             .args(args)
@@ -90,7 +98,7 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
-        Ok(Self { child, name, log, port })
+        Ok(Self { child, name, log, port, http_port })
     }
 
     /// The address, as clients and configurations take it.
