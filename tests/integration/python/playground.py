@@ -67,7 +67,12 @@ AUDIT = """
   if (document.querySelectorAll("h1").length !== 1) problems.push("not one first heading");
   if (!document.documentElement.lang) problems.push("the page does not say its language");
   if (!document.querySelector("main") || !document.querySelector("[role=status]")) problems.push("no main part or no live region");
-  if (document.documentElement.scrollWidth > innerWidth) problems.push(`wider than the window: ${document.documentElement.scrollWidth}`);
+  // What lies beyond the edge may be hidden there, so every control is looked at and not the page's width alone.
+  for (const node of [document.documentElement, document.body, ...document.querySelectorAll("button, textarea, .said, .composer-card, figure")]) {
+    const { left, right } = node.getBoundingClientRect();
+    if (seen(node) && !node.closest(".visually-hidden, .skip, .tabs, pre") && (left < -1 || right > innerWidth + 1)) say(node, "reaches beyond the window");
+  }
+  if (document.body.scrollWidth > innerWidth) problems.push(`wider than the window: ${document.body.scrollWidth}`);
 
   // Colours on their way to others are judged where they arrive.
   for (const moving of document.getAnimations()) if (moving instanceof CSSTransition) moving.finish();
@@ -455,6 +460,7 @@ def phone(browser, base, out):
         at.page.locator("#show-options").tap()
         at.page.locator(".example").first.tap()
         at.wait(0, "done")
+        at.audit("phone with a picture")
         at.shot("phone")
         at.page.locator("#show-gallery").tap()
         expect(at.page.locator("#gallery")).to_be_visible()

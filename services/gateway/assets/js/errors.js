@@ -58,7 +58,8 @@ export async function errorOfResponse(response) {
 /** The error in an `{"error": {…}}` body. */
 function errorOfBody(body, status, retryMs) {
   const told = body?.error ?? {};
-  const message = typeof told.message === "string" ? told.message : `The server answered with status ${status}.`;
+  // What the heading says already.
+  const message = typeof told.message === "string" ? told.message.replace(/^invalid request: /, "") : `The server answered with status ${status}.`;
   const code = typeof told.code === "string" ? told.code : null;
   const param = typeof told.param === "string" ? told.param : null;
   return new RequestError(message, { status, param, code, retryAfterMs: retryMs });
