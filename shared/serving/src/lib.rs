@@ -14,9 +14,11 @@ mod listen;
 mod remap;
 mod server;
 mod shutdown;
+mod tenant;
 
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
+pub use tenant::Tenant;
