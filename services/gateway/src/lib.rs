@@ -25,10 +25,10 @@ mod validation;
 pub use backends::{
     AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
 };
-pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig};
+pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, QuotaConfig, TenantsConfig};
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use model::Model;
 pub use run::run;
 
-pub use unipic_serving::CallContext;
+pub use unipic_serving::{CallContext, Tenant};

@@ -6,14 +6,18 @@ use std::time::Instant;
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
-use unipic_api::pb;
-use unipic_serving::CallContext;
+use unipic_api::{ApiError, pb};
+use unipic_serving::{CallContext, Tenant};
 
+use crate::admission::{Ask, Priority, Work};
 use crate::backends::Backends;
 use crate::events::EventStream;
 use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
 use crate::gateway::Gateway;
 use crate::validation::{self, EditSpec};
+
+/// The metadata key of a request's priority: `interactive`, the default, or `batch`.
+const PRIORITY: &str = "unipic-priority";
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -25,10 +29,11 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     type EmbedStream = ResponseStream<pb::EmbedResponse>;
 
     async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
+        let (began, caller) = (Instant::now(), Caller::of(&request)?);
         let model = self.model()?;
         let spec = validation::generate(request.into_inner(), &model)?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = image_span("generate", &spec);
         let gateway = self.clone();
         let events = span.in_scope(|| {
@@ -41,11 +46,13 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     }
 
     async fn edit(&self, request: Request<pb::EditRequest>) -> Result<Response<Self::EditStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
+        let (began, caller) = (Instant::now(), Caller::of(&request)?);
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::edit(request.into_inner(), &model, &self.shared.pictures);
         let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = image_span("edit", &spec);
         let gateway = self.clone();
         let events = span.in_scope(|| {
@@ -61,11 +68,13 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
         &self,
         request: Request<pb::UnderstandRequest>,
     ) -> Result<Response<Self::UnderstandStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
+        let (began, caller) = (Instant::now(), Caller::of(&request)?);
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::understand(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
         let gateway = self.clone();
         let events = span.in_scope(|| {
@@ -75,11 +84,13 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     }
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
-        let call = CallContext::of(&request);
+        let caller = Caller::of(&request)?;
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = tracing::info_span!("embed", path = spec.path.as_str_name());
         let gateway = self.clone();
         let events = span
@@ -92,6 +103,30 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
         _request: Request<pb::GetModelRequest>,
     ) -> Result<Response<pb::GetModelResponse>, Status> {
         Ok(Response::new(self.model()?.to_response()))
+    }
+}
+
+/// Who asks, and how urgently.
+struct Caller {
+    call: CallContext,
+    tenant: Tenant,
+    priority: Priority,
+}
+
+impl Caller {
+    /// Reads a request's extensions and metadata.
+    fn of<T>(request: &Request<T>) -> Result<Self, ApiError> {
+        let priority = match request.metadata().get(PRIORITY).map(|value| value.as_bytes()) {
+            None | Some(b"interactive") => Priority::Interactive,
+            Some(b"batch") => Priority::Batch,
+            Some(_) => return Err(ApiError::invalid(PRIORITY, "must be `interactive` or `batch`")),
+        };
+        Ok(Self { call: CallContext::of(request), tenant: Tenant::of(request), priority })
+    }
+
+    /// What the gate is asked for.
+    fn ask(&self, work: Work) -> Ask {
+        Ask { tenant: self.tenant.clone(), priority: self.priority, work, deadline: self.call.deadline }
     }
 }
 
@@ -115,6 +150,7 @@ fn generate_response(event: ImageEvent) -> pb::GenerateResponse {
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
         ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
     pb::GenerateResponse { event: Some(event) }
@@ -127,6 +163,7 @@ fn edit_response(event: ImageEvent) -> pb::EditResponse {
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
         ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
     pb::EditResponse { event: Some(event) }
@@ -137,6 +174,7 @@ fn understand_response(event: UnderstandEvent) -> pb::UnderstandResponse {
     let event = match event {
         UnderstandEvent::Queued(queued) => Event::Queued(queued),
         UnderstandEvent::Text(text) => Event::TextDelta(text),
+        UnderstandEvent::Resumed(resumed) => Event::Resumed(resumed),
         UnderstandEvent::Done(done) => Event::Done(done),
     };
     pb::UnderstandResponse { event: Some(event) }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig};
+use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -39,6 +39,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// How many requests run and wait.
     pub admission: AdmissionConfig,
+    /// What each tenant may use.
+    pub tenants: TenantsConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -60,6 +62,7 @@ impl Default for Config {
             limits: gateway.limits,
             defaults: gateway.defaults,
             admission: gateway.admission,
+            tenants: gateway.tenants,
             telemetry: TelemetryConfig::for_service("unipic-node"),
         }
     }
@@ -86,6 +89,7 @@ impl Config {
             limits: self.limits.clone(),
             defaults: self.defaults.clone(),
             admission: self.admission.clone(),
+            tenants: self.tenants.clone(),
             telemetry: self.telemetry.clone(),
             ..unipic_gateway::Config::default()
         }
