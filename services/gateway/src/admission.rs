@@ -293,9 +293,14 @@ mod tests {
         place.done();
         // 50 ms for a cost of 10.
         let refused = gate.enter(soon(10)).map(drop);
-        let Err(ApiError::Overloaded { reason: Reason::DeadlineUnmeetable, .. }) = refused else { panic!("{refused:?}") };
+        let Err(ApiError::Overloaded { reason: Reason::DeadlineUnmeetable, .. }) = refused else {
+            panic!("{refused:?}")
+        };
         assert!(gate.enter(soon(1)).is_ok());
-        assert!(gate.enter(Ask { work: Work { kind: Kind::Answer, cost: 10, pixels: 0 }, ..soon(10) }).is_ok(), "another kind has another pace");
+        assert!(
+            gate.enter(Ask { work: Work { kind: Kind::Answer, cost: 10, pixels: 0 }, ..soon(10) }).is_ok(),
+            "another kind has another pace"
+        );
         // Behind much work, what was possible is not.
         let ahead: Vec<_> = (0..5).map(|_| gate.enter(ask(1000)).unwrap()).collect();
         assert!(gate.enter(soon(1)).is_err());

@@ -82,7 +82,8 @@ async fn requests_that_nobody_answers_for_are_one_tenant() {
 async fn a_person_goes_before_the_background_and_another_priority_does_not_exist() {
     let (gateway, _) = gateway_for(hanging(), 1, 8).await;
     let _running = gateway.generate(generate("a", options())).await.expect("runs");
-    let mut batch = gateway.generate(with_priority(generate("b", options()), "batch")).await.expect("waits").into_inner();
+    let mut batch =
+        gateway.generate(with_priority(generate("b", options()), "batch")).await.expect("waits").into_inner();
     let position = |event: Option<Result<pb::GenerateResponse, Status>>| match event {
         Some(Ok(pb::GenerateResponse { event: Some(Event::Queued(queued)) })) => queued.position,
         other => panic!("{other:?}"),
@@ -134,7 +135,12 @@ async fn whatever_a_request_waits_for_its_deadline_ends_it_and_frees_its_place()
         let turns = vec![turn(pb::Role::User, vec![image(png(9, 9)), text("What?")])];
         within(Request::new(pb::UnderstandRequest { turns, ..Default::default() }), Duration::from_millis(60))
     };
-    let embed = || within(Request::new(pb::EmbedRequest { image: png(9, 9).into(), ..Default::default() }), Duration::from_millis(60));
+    let embed = || {
+        within(
+            Request::new(pb::EmbedRequest { image: png(9, 9).into(), ..Default::default() }),
+            Duration::from_millis(60),
+        )
+    };
     // While its image is encoded, and while the answer is spoken.
     for script in [Script { hang_encoding: true, ..Script::default() }, hanging()] {
         let (gateway, script) = gateway(script).await;

@@ -133,7 +133,13 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_and_written_the_same() {
-        for text in ["http://127.0.0.1:50051", "http://[::1]:1", "http://decoder.svc:50051", "unix:/run/u.sock", "dns:///d.svc:1"] {
+        for text in [
+            "http://127.0.0.1:50051",
+            "http://[::1]:1",
+            "http://decoder.svc:50051",
+            "unix:/run/u.sock",
+            "dns:///d.svc:1",
+        ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         assert_eq!("http://a:1/".parse::<Endpoint>(), "http://a:1".parse());
@@ -142,7 +148,18 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "a:1", "http://a", "https://a:1", "http://a:1/path", "unix:relative", "unix:", "http://:x", "dns:///a", "dns://a:1"] {
+        for text in [
+            "",
+            "a:1",
+            "http://a",
+            "https://a:1",
+            "http://a:1/path",
+            "unix:relative",
+            "unix:",
+            "http://:x",
+            "dns:///a",
+            "dns://a:1",
+        ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }

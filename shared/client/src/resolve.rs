@@ -24,9 +24,7 @@ pub(crate) type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Resul
 
 /// The system's resolver.
 pub(crate) fn system() -> Lookup {
-    Arc::new(|host, port| {
-        Box::pin(async move { tokio::net::lookup_host((host, port)).await.map(Iterator::collect) })
-    })
+    Arc::new(|host, port| Box::pin(async move { tokio::net::lookup_host((host, port)).await.map(Iterator::collect) }))
 }
 
 /// Endpoints, and the replicas they stand for.

@@ -98,7 +98,9 @@ async fn embed_turns<B: Backends>(
     let jobs = parts.map(|(turn, part)| async move {
         let part = match part {
             TurnPart::Text(text) => SaidPart::Text(text),
-            TurnPart::Image(image) => SaidPart::Image(encode(gateway, image, path, call, |event| events.offer(event)).await?),
+            TurnPart::Image(image) => {
+                SaidPart::Image(encode(gateway, image, path, call, |event| events.offer(event)).await?)
+            }
         };
         Ok::<_, ApiError>((turn, part))
     });
