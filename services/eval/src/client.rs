@@ -161,7 +161,10 @@ fn as_generation(event: edit_response::Event) -> Option<generate_response::Event
     match event {
         edit_response::Event::Image(image) => Some(generate_response::Event::Image(image)),
         edit_response::Event::Done(done) => Some(generate_response::Event::Done(done)),
-        edit_response::Event::Queued(_) | edit_response::Event::Progress(_) | edit_response::Event::Preview(_) => None,
+        edit_response::Event::Queued(_)
+        | edit_response::Event::Progress(_)
+        | edit_response::Event::Preview(_)
+        | edit_response::Event::Resumed(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod admission;
 mod backends;
+mod caller;
 mod config;
 mod events;
 mod flows;
@@ -27,11 +28,11 @@ mod validation;
 pub use backends::{
     AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
 };
-pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig};
+pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, QuotaConfig, TenantsConfig};
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use http::{HttpConfig, HttpListen};
 pub use model::Model;
 pub use run::run;
 
-pub use unipic_serving::CallContext;
+pub use unipic_serving::{CallContext, Tenant};

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
-use unipic_api::pb;
-use unipic_serving::CallContext;
+use unipic_api::{ApiError, pb};
 
 use crate::backends::Backends;
+use crate::caller::Caller;
 use crate::events::EventStream;
 use crate::flows::{self, ImageEvent, UnderstandEvent};
 use crate::gateway::Gateway;
@@ -24,14 +24,14 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     type EmbedStream = ResponseStream<pb::EmbedResponse>;
 
     async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let call = CallContext::of(&request);
-        let events = self.start_generate(request.into_inner(), call)?;
+        let caller = Caller::of(&request)?;
+        let events = self.start_generate(request.into_inner(), caller)?;
         Ok(Response::new(events.map(|event| event.map(generate_response)).boxed()))
     }
 
     async fn edit(&self, request: Request<pb::EditRequest>) -> Result<Response<Self::EditStream>, Status> {
-        let call = CallContext::of(&request);
-        let events = self.start_edit(request.into_inner(), call).await?;
+        let caller = Caller::of(&request)?;
+        let events = self.start_edit(request.into_inner(), caller).await?;
         Ok(Response::new(events.map(|event| event.map(edit_response)).boxed()))
     }
 
@@ -39,17 +39,19 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
         &self,
         request: Request<pb::UnderstandRequest>,
     ) -> Result<Response<Self::UnderstandStream>, Status> {
-        let call = CallContext::of(&request);
-        let events = self.start_understand(request.into_inner(), call).await?;
+        let caller = Caller::of(&request)?;
+        let events = self.start_understand(request.into_inner(), caller).await?;
         Ok(Response::new(events.map(|event| event.map(understand_response)).boxed()))
     }
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
-        let call = CallContext::of(&request);
+        let caller = Caller::of(&request)?;
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = tracing::info_span!("embed", path = spec.path.as_str_name());
         let gateway = self.clone();
         let events = span
@@ -72,6 +74,7 @@ fn generate_response(event: ImageEvent) -> pb::GenerateResponse {
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
         ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
     pb::GenerateResponse { event: Some(event) }
@@ -84,6 +87,7 @@ fn edit_response(event: ImageEvent) -> pb::EditResponse {
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
         ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
     pb::EditResponse { event: Some(event) }
@@ -94,6 +98,7 @@ fn understand_response(event: UnderstandEvent) -> pb::UnderstandResponse {
     let event = match event {
         UnderstandEvent::Queued(queued) => Event::Queued(queued),
         UnderstandEvent::Text(text) => Event::TextDelta(text),
+        UnderstandEvent::Resumed(resumed) => Event::Resumed(resumed),
         UnderstandEvent::Done(done) => Event::Done(done),
     };
     pb::UnderstandResponse { event: Some(event) }

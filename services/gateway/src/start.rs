@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use tracing::Instrument;
 use unipic_api::{ApiError, pb};
-use unipic_serving::CallContext;
 
 use crate::backends::Backends;
+use crate::caller::Caller;
 use crate::events::EventStream;
 use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
 use crate::gateway::Gateway;
@@ -20,12 +20,13 @@ impl<B: Backends> Gateway<B> {
     pub(crate) fn start_generate(
         &self,
         request: pb::GenerateRequest,
-        call: CallContext,
+        caller: Caller,
     ) -> Result<EventStream<ImageEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
         let spec = validation::generate(request, &model)?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = image_span("generate", &spec);
         let gateway = self.clone();
         Ok(span.in_scope(|| {
@@ -43,13 +44,15 @@ impl<B: Backends> Gateway<B> {
     pub(crate) async fn start_edit(
         &self,
         request: pb::EditRequest,
-        call: CallContext,
+        caller: Caller,
     ) -> Result<EventStream<ImageEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::edit(request, &model, &self.shared.pictures);
         let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = image_span("edit", &spec);
         let gateway = self.clone();
         Ok(span.in_scope(|| {
@@ -67,13 +70,15 @@ impl<B: Backends> Gateway<B> {
     pub(crate) async fn start_understand(
         &self,
         request: pb::UnderstandRequest,
-        call: CallContext,
+        caller: Caller,
     ) -> Result<EventStream<UnderstandEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::understand(request, &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
         let gateway = self.clone();
         Ok(span.in_scope(|| {

@@ -103,6 +103,9 @@ fn translated(event: unipic_synthesis::SynthesisEvent) -> Result<SynthesisEvent,
         Event::Progress(progress) => SynthesisEvent::Progress(progress.message()),
         Event::Preview(picture) => SynthesisEvent::Image(image(picture, true)?),
         Event::Image(picture) => SynthesisEvent::Image(image(picture, false)?),
+        Event::Resumed { attempt } => {
+            SynthesisEvent::Resumed(pb::Resumed { what: pb::Backend::Decoder.into(), attempt })
+        }
         Event::Done(timings) => SynthesisEvent::Done(timings.message()),
     })
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, LimitsConfig};
+use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -41,6 +41,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// How many requests run and wait.
     pub admission: AdmissionConfig,
+    /// What each tenant may use.
+    pub tenants: TenantsConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -63,6 +65,7 @@ impl Default for Config {
             limits: gateway.limits,
             defaults: gateway.defaults,
             admission: gateway.admission,
+            tenants: gateway.tenants,
             telemetry: TelemetryConfig::for_service("unipic-node"),
         }
     }
@@ -90,6 +93,7 @@ impl Config {
             limits: self.limits.clone(),
             defaults: self.defaults.clone(),
             admission: self.admission.clone(),
+            tenants: self.tenants.clone(),
             telemetry: self.telemetry.clone(),
             ..unipic_gateway::Config::default()
         }

@@ -72,7 +72,8 @@ pub fn build(config: &Config) -> Result<Synthesis<RemoteDecoder>, BuildError> {
         queue_capacity: config.max_concurrent,
         max_batch_tokens: config.max_batch_tokens,
     })?;
-    Ok(Synthesis::new(&engine, parts, RemoteDecoder::new(&config.decoder)?, config.limits()))
+    let decoder = RemoteDecoder::new(&config.decoder)?;
+    Ok(Synthesis::new(&engine, parts, decoder, config.limits()).with_failover(&config.failover))
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every kind of job has

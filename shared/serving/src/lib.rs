@@ -16,6 +16,7 @@ mod listen;
 mod remap;
 mod server;
 mod shutdown;
+mod tenant;
 mod web;
 
 pub use call::CallContext;
@@ -23,4 +24,5 @@ pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
+pub use tenant::Tenant;
 pub use web::{PacedBody, SlowUpload, serve_web};

@@ -319,3 +319,40 @@ async fn values_that_are_no_numbers_are_a_fault_of_the_model() {
     let error = events.try_collect::<Vec<_>>().await.unwrap_err();
     assert!(matches!(error, ApiError::Fault(Reason::NonFinite)), "{error}");
 }
+
+#[tokio::test]
+async fn an_answer_or_a_session_of_values_that_are_not_finite_is_a_fault() {
+    let folder = unipic_test_support::poisoned("llm.model.norm.weight").unwrap();
+    let decoder = crate::start_of(folder.path());
+    let context = JobContext::current();
+    let events = decoder.answer(spec(generate("a red circle"), 4), context.clone()).await.unwrap();
+    let last = events.collect::<Vec<_>>().await.pop();
+    assert!(matches!(last, Some(Err(ApiError::Fault(Reason::NonFinite)))), "{last:?}");
+    let mut session = decoder.open(vec![generate("a red circle")], &context).await.unwrap();
+    let probed = session.probe(rows(3, 1), vec![segment(0, 0, 3)], &context).await;
+    assert!(matches!(probed, Err(ApiError::Fault(Reason::NonFinite))), "{probed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on() {
+    let decoder = start();
+    let image = rows(600, 1);
+    let mut wait = std::time::Duration::ZERO;
+    // From a deadline that has passed to one that is met: prefill in several pieces, then token by token.
+    loop {
+        let deadline = Some(std::time::Instant::now() + wait);
+        let context = JobContext { deadline, ..JobContext::current() };
+        let events = decoder.answer(spec(understand(&image, "What is it?"), 8), context).await.unwrap();
+        let last = events.collect::<Vec<_>>().await.pop();
+        // The device's thread drops what nobody waits for when it next looks.
+        while decoder.queued() > 0 {
+            tokio::task::yield_now().await;
+        }
+        match last {
+            Some(Err(ApiError::DeadlineExceeded)) => {}
+            Some(Ok(AnswerEvent::Done(_))) => break,
+            other => panic!("{other:?} after {wait:?}"),
+        }
+        wait += std::time::Duration::from_millis(2).max(wait / 16);
+    }
+}

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::Value;
 use unipic_api::{ApiError, Reason, pb};
-use unipic_serving::CallContext;
 
 use super::error::HttpError;
 use super::fields::{Field, Fields, Kind, Table};
 use super::{body, json, models, reply, stream};
 use crate::backends::Backends;
+use crate::caller::Caller;
 use crate::flows::rename;
 use crate::gateway::Gateway;
 use crate::model::Model;
@@ -74,14 +74,14 @@ pub(super) async fn complete<B: Backends>(
     State(gateway): State<Gateway<B>>,
     request: Request,
 ) -> Result<Response, HttpError> {
-    let call = CallContext::among(request.extensions());
+    let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let text = body::json(request, body::conversation_bytes(&gateway.shared.config.limits)).await?;
     // Megabytes of base64 would hold up every other request of this thread.
     let (span, asked) = (tracing::Span::current(), model.clone());
     let reading = tokio::task::spawn_blocking(move || span.in_scope(|| read(text, &asked)));
     let question = reading.await.map_err(|_| ApiError::Fault(Reason::Bug))??;
-    let events = gateway.start_understand(question.request, call).await.map_err(public)?;
+    let events = gateway.start_understand(question.request, caller).await.map_err(public)?;
     let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
     let mut talk = Talk::new(&model, question.include_usage);
     if question.is_streamed {

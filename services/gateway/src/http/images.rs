@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::StreamExt;
 use unipic_api::{ApiError, pb};
-use unipic_serving::CallContext;
 
 pub(super) use options::{EDIT_FIELDS, GENERATION_FIELDS, IMAGE_FIELDS, MAX_PARTIAL_IMAGES};
 
@@ -17,6 +16,7 @@ use super::{body, json, stream};
 use crate::backends::Backends;
 use crate::events::EventStream;
 use crate::flows::{ImageEvent, rename};
+use crate::caller::Caller;
 use crate::gateway::Gateway;
 use answer::Told;
 use options::Plan;
@@ -29,7 +29,7 @@ pub(super) async fn generate<B: Backends>(
     State(gateway): State<Gateway<B>>,
     request: Request,
 ) -> Result<Response, HttpError> {
-    let call = CallContext::among(request.extensions());
+    let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let text = body::json(request, body::prompt_bytes(&gateway.shared.config.limits)).await?;
     let given =
@@ -40,7 +40,7 @@ pub(super) async fn generate<B: Backends>(
         negative_prompt: plan.negative_prompt.clone(),
         options: Some(plan.options),
     };
-    let events = gateway.start_generate(request, call).map_err(public)?;
+    let events = gateway.start_generate(request, caller).map_err(public)?;
     answer(events, Told::new("image_generation", plan, &model.name)).await
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn edit<B: Backends>(
     State(gateway): State<Gateway<B>>,
     request: Request,
 ) -> Result<Response, HttpError> {
-    let call = CallContext::among(request.extensions());
+    let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let most = body::form_bytes(&gateway.shared.config.limits);
     let mut form = body::form(request, most, &SOURCES, &["mask"]).await?;
@@ -67,7 +67,7 @@ pub(super) async fn edit<B: Backends>(
         negative_prompt: plan.negative_prompt.clone(),
         options: Some(plan.options),
     };
-    let events = gateway.start_edit(request, call).await.map_err(public)?;
+    let events = gateway.start_edit(request, caller).await.map_err(public)?;
     answer(events, Told::new("image_edit", plan, &model.name)).await
 }
 

@@ -5,6 +5,7 @@ use unipic_imaging::Rgb8;
 
 use super::Violations;
 use super::image::draw_seed;
+use crate::admission::{Kind, Work};
 use crate::model::Model;
 use crate::pictures::Pictures;
 
@@ -42,6 +43,28 @@ pub(crate) enum TurnPart {
 pub(crate) struct EmbedSpec {
     pub(crate) image: Rgb8,
     pub(crate) path: pb::EncoderPath,
+}
+
+/// Bytes of text that a token stands for, about.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl UnderstandSpec {
+    /// What it makes the server do: the prompt passes once, and every token of the answer.
+    pub(crate) fn work(&self, model: &Model) -> Work {
+        let part = |part: &TurnPart| match part {
+            TurnPart::Text(text) => text.len() as u64 / BYTES_PER_TOKEN + 1,
+            TurnPart::Image(_) => u64::from(model.image_tokens(self.path)),
+        };
+        let prompt: u64 = self.turns.iter().flat_map(|(_, parts)| parts).map(part).sum();
+        Work { kind: Kind::Answer, cost: prompt + u64::from(self.max_tokens), pixels: 0 }
+    }
+}
+
+impl EmbedSpec {
+    /// What it makes the server do.
+    pub(crate) fn work(&self, model: &Model) -> Work {
+        Work { kind: Kind::Embed, cost: u64::from(model.image_tokens(self.path)), pixels: 0 }
+    }
 }
 
 /// Judges an Understand request, its images included.
