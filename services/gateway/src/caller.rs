@@ -30,11 +30,11 @@ impl Caller {
     ///
     /// # Errors
     /// As [`Caller::of`].
-    pub(crate) fn of_http<T>(request: &http::Request<T>) -> Result<Self, ApiError> {
+    pub(crate) fn of_http<T>(request: &axum::http::Request<T>) -> Result<Self, ApiError> {
         Self::among(request.extensions(), request.headers().get(PRIORITY).map(|value| value.as_bytes()))
     }
 
-    fn among(extensions: &http::Extensions, priority: Option<&[u8]>) -> Result<Self, ApiError> {
+    fn among(extensions: &axum::http::Extensions, priority: Option<&[u8]>) -> Result<Self, ApiError> {
         let priority = match priority {
             None | Some(b"interactive") => Priority::Interactive,
             Some(b"batch") => Priority::Batch,

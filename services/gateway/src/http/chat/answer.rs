@@ -78,7 +78,7 @@ impl Talk {
     /// The chunks for one event of the flow.
     pub(super) fn events(&mut self, event: Result<UnderstandEvent, HttpError>) -> Vec<Event> {
         match event {
-            Ok(UnderstandEvent::Queued(_)) => Vec::new(),
+            Ok(UnderstandEvent::Queued(_) | UnderstandEvent::Resumed(_)) => Vec::new(),
             Ok(UnderstandEvent::Text(text)) => vec![self.chunk(&json!({ "content": text }), None)],
             Ok(UnderstandEvent::Done(done)) => {
                 let mut chunks = vec![self.chunk(&json!({}), Some(finish_reason(&done)))];

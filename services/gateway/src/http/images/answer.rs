@@ -52,7 +52,7 @@ impl Told {
                 ImageEvent::Done(done) => {
                     answer.insert("unipic".into(), made(&done));
                 }
-                ImageEvent::Queued(_) | ImageEvent::Progress(_) | ImageEvent::Preview(_) => {}
+                ImageEvent::Queued(_) | ImageEvent::Progress(_) | ImageEvent::Preview(_) | ImageEvent::Resumed(_) => {}
             }
         }
         answer.insert("created".into(), self.created.into());
@@ -77,7 +77,7 @@ impl Told {
         let told = match event {
             Ok(ImageEvent::Preview(preview)) => self.partial(&preview),
             Ok(ImageEvent::Image(image)) => Some(self.completed(&image)),
-            Ok(ImageEvent::Queued(_) | ImageEvent::Progress(_) | ImageEvent::Done(_)) => None,
+            Ok(ImageEvent::Queued(_) | ImageEvent::Progress(_) | ImageEvent::Resumed(_) | ImageEvent::Done(_)) => None,
             Err(error) => Some(stream::failure(&error)),
         };
         told.into_iter().collect()
