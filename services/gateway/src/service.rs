@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
-use unipic_api::{ApiError, pb};
+use unipic_api::pb;
 
 use crate::backends::Backends;
 use crate::caller::Caller;

@@ -111,6 +111,7 @@ fn read(text: Bytes, model: &Model) -> Result<Question, HttpError> {
         stop: stop(&mut fields),
         seed: fields.whole("seed"),
         encoder_path: fields.choice("encoder_path", &ENCODERS).unwrap_or_default() as i32,
+        candidates: Vec::new(),
     };
     fields.finish()?;
     Ok(Question { request, is_streamed, include_usage })

@@ -58,6 +58,8 @@ impl HttpError {
 fn code_of(reason: Reason) -> &'static str {
     match reason {
         Reason::QueueFull => "queue_full",
+        Reason::DeadlineUnmeetable => "deadline_unmeetable",
+        Reason::QuotaExceeded => "quota_exceeded",
         Reason::Loading => "loading",
         Reason::Draining => "draining",
         Reason::BackendUnavailable => "backend_unavailable",
