@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use unipic_api::{ApiError, Reason};
+use unipic_telemetry::metrics::Raised;
 
 use crate::config::AdmissionConfig;
+use crate::metrics::AdmissionMetrics;
 
 /// How much one more finished request moves the expected duration.
 const SMOOTHING: f64 = 0.2;
@@ -28,6 +30,7 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Counts changes of the queue, so that those waiting learn their new position.
     changes: watch::Sender<u64>,
+    metrics: AdmissionMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +49,8 @@ struct Queue {
 pub(crate) struct Ticket {
     shared: Arc<Shared>,
     number: u64,
+    since: Instant,
+    _queued: Raised,
 }
 
 /// The right to run; gives it back when dropped.
@@ -53,17 +58,19 @@ pub(crate) struct Ticket {
 pub(crate) struct Place {
     shared: Arc<Shared>,
     since: Instant,
+    _running: Raised,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Admission {
-    pub(crate) fn new(config: &AdmissionConfig) -> Self {
+    pub(crate) fn new(config: &AdmissionConfig, metrics: AdmissionMetrics) -> Self {
         let shared = Shared {
             permits: Arc::new(Semaphore::new(config.max_running)),
             max_running: config.max_running,
             max_queued: config.max_queued,
             queue: Mutex::default(),
             changes: watch::Sender::new(0),
+            metrics,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -84,7 +91,8 @@ impl Admission {
         let number = queue.next;
         queue.next += 1;
         queue.waiting.insert(number);
-        Ok(Ticket { shared: Arc::clone(shared), number })
+        let queued = shared.metrics.queued();
+        Ok(Ticket { shared: Arc::clone(shared), number, since: Instant::now(), _queued: queued })
     }
 }
 
@@ -115,7 +123,8 @@ impl Ticket {
         queue.running += 1;
         queue.waiting.remove(&self.number);
         drop(queue);
-        Ok(Place { shared: Arc::clone(&self.shared), since: Instant::now(), _permit: permit })
+        let running = self.shared.metrics.running(self.since.elapsed());
+        Ok(Place { shared: Arc::clone(&self.shared), since: Instant::now(), _running: running, _permit: permit })
     }
 
     /// Requests ahead of this one that wait too.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use unipic_client::Endpoint;
-use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_GATEWAY_` and the key
@@ -32,8 +32,10 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Seconds between two looks at what the backends hold.
     pub refresh_seconds: u64,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 /// One replica on this host.
@@ -57,6 +59,7 @@ impl Default for Config {
             admission: AdmissionConfig::default(),
             refresh_seconds: 30,
             telemetry: TelemetryConfig::for_service("unipic-gateway"),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -188,6 +191,7 @@ impl Validate for Config {
         problems.section("defaults", &WithLimits(&self.defaults, &self.limits));
         problems.section("admission", &self.admission);
         problems.section("telemetry", &self.telemetry);
+        problems.section("ops", &self.ops);
     }
 }
 

@@ -39,17 +39,25 @@ async fn encode<B: Backends>(
 ) -> Result<B::Embeddings, ApiError> {
     let backends = &gateway.shared.backends;
     match path {
-        pb::EncoderPath::Siglip2 => retry_once(|| backends.encode_siglip(image.clone(), call)).await,
-        _ => retry_once(|| backends.encode_mar(image.clone(), call)).await,
+        pb::EncoderPath::Siglip2 => {
+            retry_once(gateway, "understanding", || backends.encode_siglip(image.clone(), call)).await
+        }
+        _ => retry_once(gateway, "synthesis", || backends.encode_mar(image.clone(), call)).await,
     }
 }
 
 /// A stateless call: where a replica was lost, another may do it.
-async fn retry_once<T, F: Future<Output = Result<T, ApiError>>>(call: impl Fn() -> F) -> Result<T, ApiError> {
+async fn retry_once<B, T, F: Future<Output = Result<T, ApiError>>>(
+    gateway: &Gateway<B>,
+    backend: &'static str,
+    call: impl Fn() -> F,
+) -> Result<T, ApiError> {
     match call().await {
         Err(error) if replay::is_loss(&error) => {
             tracing::warn!(%error, "a backend was lost; trying once more");
-            call().await
+            let retries = &gateway.shared.metrics.retries;
+            retries.retried(backend);
+            call().await.inspect(|_| retries.failed_over(backend))
         }
         outcome => outcome,
     }

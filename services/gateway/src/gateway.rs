@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use unipic_api::{ApiError, Reason};
+use unipic_telemetry::Metrics;
 
 use crate::admission::Admission;
 use crate::backends::Backends;
 use crate::config::Config;
+use crate::metrics::GatewayMetrics;
 use crate::model::Model;
 use crate::pictures::Pictures;
 
@@ -34,6 +36,7 @@ pub(crate) struct Shared<B> {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
     pub(crate) pictures: Pictures,
+    pub(crate) metrics: GatewayMetrics,
     model: watch::Sender<Option<Arc<Model>>>,
 }
 
@@ -41,8 +44,15 @@ impl<B: Backends> Gateway<B> {
     /// A gateway that knows its backends but not yet what they hold: it answers UNAVAILABLE until
     /// [`Gateway::refresh_model`] has succeeded once.
     pub fn new(backends: B, config: Config) -> Self {
+        Self::counted(backends, config, &Metrics::default())
+    }
+
+    /// [`Gateway::new`], counting into `metrics`.
+    pub fn counted(backends: B, config: Config, metrics: &Metrics) -> Self {
+        let metrics = GatewayMetrics::new(metrics);
         let shared = Shared {
-            admission: Admission::new(&config.admission),
+            admission: Admission::new(&config.admission, metrics.admission.clone()),
+            metrics,
             pictures: Pictures::new(&config.limits),
             model: watch::Sender::new(None),
             backends,
@@ -70,6 +80,7 @@ impl<B: Backends> Gateway<B> {
         let model = Arc::new(model);
         if changed {
             tracing::info!(name = %model.name, weights = %model.weights_sha256, "serving");
+            self.shared.metrics.serving(&model.weights_sha256);
             self.shared.model.send_replace(Some(Arc::clone(&model)));
         }
         Ok(model)

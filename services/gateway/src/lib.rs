@@ -14,6 +14,7 @@ mod events;
 mod flows;
 mod gateway;
 mod metadata;
+mod metrics;
 mod model;
 mod pictures;
 mod prompt;

@@ -4,7 +4,8 @@ use tokio_util::sync::CancellationToken;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_client::NoEndpoints;
-use unipic_serving::{Drained, Listener, ServerConfig, Services, serve};
+use unipic_serving::{Drained, Listener, Ops, ServerConfig, Services, serve};
+use unipic_telemetry::Metrics;
 
 use crate::backends::Backends;
 use crate::config::Config;
@@ -26,7 +27,18 @@ impl<B: Backends> Gateway<B> {
     /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every backend has
     /// said what it holds.
     pub async fn serve(self, listener: Listener, server: &ServerConfig, shutdown: impl Future<Output = ()>) -> Drained {
-        let services = Services::new().await.add(self.service()).await;
+        self.serve_with(listener, Ops::default(), server, shutdown).await
+    }
+
+    /// [`Gateway::serve`], with requests counted and operators answered.
+    pub async fn serve_with(
+        self,
+        listener: Listener,
+        ops: Ops,
+        server: &ServerConfig,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
+        let services = Services::new().await.add(self.service()).await.with_ops(ops);
         let readiness = services.readiness();
         let ended = CancellationToken::new();
         let follow = self.follow_backends(ended.clone());
@@ -45,16 +57,19 @@ impl<B: Backends> Gateway<B> {
     }
 }
 
-/// Runs the gateway over remote backends until `shutdown` resolves and the calls under way have ended.
+/// Runs the gateway over remote backends until `shutdown` resolves and the calls under way have ended, counting into the
+/// metrics that `ops` tells.
 ///
 /// # Errors
 /// A backend without endpoints; a validated configuration has some.
 pub async fn run(
     config: Config,
     listener: Listener,
+    metrics: &Metrics,
+    ops: Ops,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, NoEndpoints> {
     let backends = RemoteBackends::new(&config.understanding, &config.synthesis, &config.decoder)?;
     let server = config.server();
-    Ok(Gateway::new(backends, config).serve(listener, &server, shutdown).await)
+    Ok(Gateway::counted(backends, config, metrics).serve_with(listener, ops, &server, shutdown).await)
 }

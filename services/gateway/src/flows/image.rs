@@ -54,6 +54,7 @@ pub(crate) async fn make_images<B: Backends>(
     events: Events<ImageEvent>,
 ) -> Result<(), ApiError> {
     let _place = take_place(ticket, &events).await?;
+    let (metrics, turn) = (&flow.gateway.shared.metrics, Instant::now());
     let parameters = flow.spec.parameters(flow.model.facts.synthesis.stride, flow.source.is_some());
     let mut delivery = Delivery::new(flow.spec.n);
     let mut replayed = false;
@@ -64,10 +65,15 @@ pub(crate) async fn make_images<B: Backends>(
             Err(error) if is_loss(&error) && !replayed => {
                 tracing::warn!(%error, "the synthesis was lost; starting it again with the same seed");
                 replayed = true;
+                metrics.retries.retried("synthesis");
             }
             outcome => break outcome.map_err(|error| blame::image_request(error, flow.text_field()))?,
         }
     };
+    if replayed {
+        metrics.retries.failed_over("synthesis");
+    }
+    metrics.images_made(flow.task(), flow.spec.n, turn.elapsed());
     let done = pb::ImageDone {
         options: Some(flow.spec.to_options()),
         timings: Some(timings),
@@ -77,6 +83,11 @@ pub(crate) async fn make_images<B: Backends>(
 }
 
 impl<B: Backends> ImageFlow<B> {
+    /// What is asked for, in one word.
+    fn task(&self) -> &'static str {
+        if self.source.is_some() { "edit" } else { "generate" }
+    }
+
     /// What the request calls the user's text.
     fn text_field(&self) -> &'static str {
         if self.source.is_some() { "instruction" } else { "prompt" }

@@ -61,13 +61,15 @@ pub(crate) async fn understand<B: Backends>(
     let span = tracing::info_span!("answer", pieces = answer.prompt.len());
     let done = speak(&gateway, answer, &call, &mut speech).instrument(span).await.map_err(blame::question)?;
     let total_ms = ms_since(began);
+    // Counted back from the end: the first token may be part of a character that is not whole yet.
+    let first_token_ms = (total_ms - done.decode_ms).max(0.0);
+    gateway.shared.metrics.answered(first_token_ms, done.prompt_tokens, done.completion_tokens);
     let summary = pb::UnderstandDone {
         finish_reason: done.finish_reason,
         prompt_tokens: done.prompt_tokens,
         completion_tokens: done.completion_tokens,
         encode_ms,
-        // Counted back from the end: the first token may be part of a character that is not whole yet.
-        first_token_ms: (total_ms - done.decode_ms).max(0.0),
+        first_token_ms,
         total_ms,
         encoder_path: path as i32,
         seed,
@@ -138,7 +140,9 @@ async fn speak<B: Backends>(
     match attempt(gateway, spec.clone(), call, speech).await {
         Err(error) if is_loss(&error) => {
             tracing::warn!(%error, "the answer was lost; starting it again with the same seed");
-            attempt(gateway, spec, call, speech).await
+            let retries = &gateway.shared.metrics.retries;
+            retries.retried("decoder");
+            attempt(gateway, spec, call, speech).await.inspect(|_| retries.failed_over("decoder"))
         }
         outcome => outcome,
     }
