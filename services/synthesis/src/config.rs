@@ -6,7 +6,7 @@ use figment::Provider;
 use serde::{Deserialize, Deserializer};
 use unipic_client::Endpoint;
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ConfigError, ListenAddress, Problems, ServerConfig, Validate, config};
+use unipic_serving::{ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, Validate, config};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::spec::Bounds;
@@ -45,8 +45,10 @@ pub struct Config {
     pub max_concurrent: usize,
     /// Rows of a batch.
     pub max_batch_tokens: usize,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 impl Default for Config {
@@ -66,6 +68,7 @@ impl Default for Config {
             max_concurrent: 32,
             max_batch_tokens: 16_384,
             telemetry: TelemetryConfig::for_service(NAME),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -116,6 +119,7 @@ impl Validate for Config {
             problems.check((1..=max).contains(&value), key, format!("must be from 1 to {max}"));
         }
         problems.section("telemetry", &self.telemetry);
+        problems.section("ops", &self.ops);
     }
 }
 

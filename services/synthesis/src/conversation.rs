@@ -7,6 +7,7 @@ use tracing::{Instrument, info_span};
 use unipic_api::status::ApiError;
 use unipic_engine::JobContext;
 use unipic_models::prompt::Prompt;
+use unipic_telemetry::metrics::RetryMetrics;
 
 use crate::device::engine_error;
 use crate::language::{LanguageModel, LanguageSession, ProbeSegment, Traffic};
@@ -24,6 +25,7 @@ pub(crate) struct Conversation<L: LanguageModel> {
     language: L,
     prompts: Vec<Prompt>,
     context: JobContext,
+    retries: RetryMetrics,
     session: Option<L::Session>,
     /// Moved by sessions that are lost.
     past: Traffic,
@@ -32,8 +34,8 @@ pub(crate) struct Conversation<L: LanguageModel> {
 }
 
 impl<L: LanguageModel> Conversation<L> {
-    pub(crate) fn new(language: L, prompts: Vec<Prompt>, context: JobContext) -> Self {
-        Self { language, prompts, context, session: None, past: Traffic::default(), prefill: Duration::ZERO }
+    pub(crate) fn new(language: L, prompts: Vec<Prompt>, context: JobContext, retries: RetryMetrics) -> Self {
+        Self { language, prompts, context, retries, session: None, past: Traffic::default(), prefill: Duration::ZERO }
     }
 
     /// Prefills the prompts.
@@ -41,8 +43,11 @@ impl<L: LanguageModel> Conversation<L> {
         let mut patience = Patience::default();
         loop {
             match self.session().await {
-                Ok(_) => return Ok(()),
-                Err(error) => patience.after(error, &self.context).await?,
+                Ok(_) => {
+                    patience.succeeded(&self.retries);
+                    return Ok(());
+                }
+                Err(error) => patience.after(error, &self.context, &self.retries).await?,
             }
         }
     }
@@ -52,10 +57,13 @@ impl<L: LanguageModel> Conversation<L> {
         let mut patience = Patience::default();
         loop {
             match self.attempt(&rows, &segments).await {
-                Ok(hidden) => return Ok(hidden),
+                Ok(hidden) => {
+                    patience.succeeded(&self.retries);
+                    return Ok(hidden);
+                }
                 Err(error) => {
                     self.forget();
-                    patience.after(error, &self.context).await?;
+                    patience.after(error, &self.context, &self.retries).await?;
                 }
             }
         }
@@ -104,7 +112,7 @@ struct Patience {
 
 impl Patience {
     /// Waits before the next attempt, or gives the error back when there is to be none.
-    async fn after(&mut self, error: ApiError, context: &JobContext) -> Result<(), ApiError> {
+    async fn after(&mut self, error: ApiError, context: &JobContext, retries: &RetryMetrics) -> Result<(), ApiError> {
         self.failures += 1;
         if !error.is_transient() || self.failures >= MAX_ATTEMPTS {
             return Err(error);
@@ -123,6 +131,15 @@ impl Patience {
             () = context.cancel.cancelled() => {}
         }
         // A deadline that passed while waiting is the request's own.
-        context.check().map_err(engine_error)
+        context.check().map_err(engine_error)?;
+        retries.retried("decoder");
+        Ok(())
+    }
+
+    /// The step ended well: a failover where it did not at once.
+    fn succeeded(&self, retries: &RetryMetrics) {
+        if self.failures > 0 {
+            retries.failed_over("decoder");
+        }
     }
 }

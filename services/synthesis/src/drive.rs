@@ -16,7 +16,8 @@ use crate::conversation::Conversation;
 use crate::device::{Device, Info};
 use crate::event::{Picture, Progress, SynthesisEvent, Timings};
 use crate::image::RgbImage;
-use crate::language::{LanguageModel, ProbeSegment};
+use crate::language::{LanguageModel, ProbeSegment, Traffic};
+use crate::metrics::SynthesisMetrics;
 use crate::spec::SynthesisSpec;
 
 /// A generation under way.
@@ -27,6 +28,7 @@ pub(crate) struct Drive<L: LanguageModel> {
     pub(crate) image_size: (usize, usize),
     pub(crate) context: JobContext,
     pub(crate) events: mpsc::Sender<SynthesisEvent>,
+    pub(crate) metrics: SynthesisMetrics,
     pub(crate) timings: Timings,
     pub(crate) started: Instant,
 }
@@ -39,23 +41,28 @@ impl<L: LanguageModel> Drive<L> {
         spec: SynthesisSpec,
         context: JobContext,
         events: mpsc::Sender<SynthesisEvent>,
+        metrics: SynthesisMetrics,
     ) -> Self {
         let image_size = info.image_size(&spec.settings);
         let (timings, started) = (Timings::default(), Instant::now());
-        Self { device, language, spec, image_size, context, events, timings, started }
+        Self { device, language, spec, image_size, context, events, metrics, timings, started }
     }
 
     /// Runs to the end, telling events on the way.
     pub(crate) async fn run(mut self) -> Result<(), ApiError> {
+        let _running = self.metrics.running();
         self.tell(SynthesisEvent::Progress(self.progress(0, 0))).await?;
         let source = self.source().await?;
         let prompts = prompts(&self.spec, source.as_ref());
         let mut generation = Generation::seeded(self.spec.settings.clone(), source).map_err(generation_error)?;
-        let mut conversation = Conversation::new(self.language.clone(), prompts, self.context.clone());
+        let retries = self.metrics.retries.clone();
+        let mut conversation = Conversation::new(self.language.clone(), prompts, self.context.clone(), retries);
         conversation.open().await?;
+        self.metrics.moved(conversation.traffic());
         while let Some(iteration) = generation.next() {
-            let span = iteration_span(&iteration);
+            let (span, began) = (iteration_span(&iteration), Instant::now());
             self.iterate(&mut generation, &iteration, &mut conversation, &span).instrument(span.clone()).await?;
+            self.metrics.iterated(began.elapsed());
             let progress = generation.progress();
             self.tell(SynthesisEvent::Progress(self.progress(progress.iteration, progress.n_known))).await?;
             let every = self.spec.preview_every;
@@ -69,6 +76,7 @@ impl<L: LanguageModel> Drive<L> {
         drop(conversation);
         self.pictures(&generation, SynthesisEvent::Image, "vae").await?;
         self.timings.total = self.started.elapsed();
+        self.metrics.finished(&self.timings);
         self.tell(SynthesisEvent::Done(self.timings)).await
     }
 
@@ -115,8 +123,11 @@ impl<L: LanguageModel> Drive<L> {
         let hidden = conversation.probe(rows, segments).await?;
         // Prefilling again after a lost session is not the probe's time.
         self.timings.probe += before.0.elapsed().saturating_sub(conversation.prefill - before.2);
-        span.record("bytes_sent", conversation.traffic().sent - before.1.sent);
-        span.record("bytes_received", conversation.traffic().received - before.1.received);
+        let (now, then) = (conversation.traffic(), before.1);
+        let moved = Traffic { sent: now.sent - then.sent, received: now.received - then.received };
+        span.record("bytes_sent", moved.sent);
+        span.record("bytes_received", moved.received);
+        self.metrics.moved(moved);
 
         let inputs = generation.decode_inputs(iteration, &encoded, &hidden).map_err(generation_error)?;
         drop((encoded, hidden));

@@ -14,12 +14,14 @@ use unipic_engine::{Engine, JobContext};
 use unipic_models::Handover;
 use unipic_models::generation::{Generation, Settings};
 use unipic_models::mar::ImageGrid;
+use unipic_telemetry::Metrics;
 
 use crate::device::{Device, Info, Parts, RETRY_AFTER};
 use crate::drive::{Drive, generation_error, tensor_error};
 use crate::event::SynthesisEvent;
 use crate::image::RgbImage;
 use crate::language::LanguageModel;
+use crate::metrics::SynthesisMetrics;
 use crate::spec::{Bounds, SynthesisSpec};
 
 /// Events that may wait for a caller; the loop waits for one that does not listen.
@@ -31,6 +33,7 @@ pub struct Synthesis<L> {
     shared: Arc<Shared>,
     device: Device,
     language: L,
+    metrics: SynthesisMetrics,
 }
 
 struct Shared {
@@ -57,7 +60,14 @@ impl<L: LanguageModel> Synthesis<L> {
             bounds: limits.bounds,
             admission: Arc::new(Semaphore::new(limits.max_concurrent)),
         };
-        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language }
+        let metrics = SynthesisMetrics::new(&Metrics::default());
+        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, metrics }
+    }
+
+    /// The same service, counting into `metrics`.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self { metrics: SynthesisMetrics::new(metrics), ..self }
     }
 
     /// Sizes of the loaded parts.
@@ -88,8 +98,8 @@ impl<L: LanguageModel> Synthesis<L> {
         let permit = self.admit()?;
         let (events, told) = mpsc::channel(WAITING_EVENTS);
         let span = context.span.clone();
-        let info = &self.shared.info;
-        let drive = Drive::new(self.device.clone(), self.language.clone(), info, spec, context, events);
+        let (info, metrics) = (&self.shared.info, self.metrics.clone());
+        let drive = Drive::new(self.device.clone(), self.language.clone(), info, spec, context, events, metrics);
         Ok(Driven { work: Some(Box::pin(drive.run().instrument(span))), told, _permit: permit })
     }
 
