@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_NODE_` and the key in
@@ -39,8 +39,10 @@ pub struct Config {
     pub defaults: Defaults,
     /// How many requests run and wait.
     pub admission: AdmissionConfig,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 impl Default for Config {
@@ -61,6 +63,7 @@ impl Default for Config {
             defaults: gateway.defaults,
             admission: gateway.admission,
             telemetry: TelemetryConfig::for_service("unipic-node"),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Config {
             defaults: self.defaults.clone(),
             admission: self.admission.clone(),
             telemetry: self.telemetry.clone(),
+            ops: self.ops.clone(),
             ..unipic_gateway::Config::default()
         }
     }

@@ -18,7 +18,7 @@ impl RetryMetrics {
     pub fn new(metrics: &Metrics, caller: &'static str, backends: &[&'static str]) -> Self {
         let counted = Self {
             caller,
-            retries: metrics.counter("unipic.retries", "Attempts made again after a backend was lost."),
+            retries: metrics.counter("unipic.retries", "Attempts made again after a backend was lost or had no room."),
             failovers: metrics.counter("unipic.failovers", "Work that ended well after at least one retry."),
         };
         for backend in backends {
