@@ -179,16 +179,13 @@ mod tests {
     fn the_process_tells_what_it_is_and_what_it_holds() {
         let metrics = metrics();
         let version = env!("CARGO_PKG_VERSION");
-        assert!(
-            metrics.render().contains(&format!("unipic_build_info{{version=\"{version}\",weights_sha256=\"\"}} 1"))
-        );
+        assert!(!metrics.render().contains("unipic_build_info"), "no hash is known yet");
         metrics.set_weights("abc");
         let text = metrics.render();
         assert!(
             text.contains(&format!("unipic_build_info{{version=\"{version}\",weights_sha256=\"abc\"}} 1")),
             "{text}"
         );
-        assert!(!text.contains("weights_sha256=\"\""), "an old hash is not told beside the new one: {text}");
         let value = |name: &str| -> f64 {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap();
             line.rsplit(' ').next().unwrap().parse().unwrap()

@@ -61,6 +61,8 @@ async fn both_ways_out_tell_the_same() {
         TelemetryConfig { otlp_endpoint: Some(endpoint), metrics_seconds: 3600, ..TelemetryConfig::for_service("x") };
     let telemetry = init(&config).unwrap();
     let metrics = telemetry.metrics().clone();
+    // Before the weights are known nothing is told of the build, not even an empty hash that would linger.
+    assert!(!metrics.render().contains("unipic_build_info"));
     metrics.set_weights("abc");
     metrics.counter("unipic.things", "Things.").add(3, &[KeyValue::new("kind", "a")]);
     metrics.seconds("unipic.wait", "Waits.").record(1.5, &[]);

@@ -13,21 +13,21 @@ use super::Metrics;
 #[derive(Debug, Default)]
 pub(super) struct Build {
     // A plain lock: it is held for a copy of a short text.
-    weights: Mutex<Arc<str>>,
+    weights: Mutex<Option<Arc<str>>>,
 }
 
 impl Build {
     pub(super) fn set_weights(&self, sha256: &str) {
-        *self.lock() = sha256.into();
+        *self.lock() = Some(sha256.into());
     }
 
-    fn labels(&self) -> [KeyValue; 2] {
-        let weights: Arc<str> = Arc::clone(&self.lock());
-        let weights = opentelemetry::StringValue::from(weights);
-        [KeyValue::new("version", env!("CARGO_PKG_VERSION")), KeyValue::new("weights_sha256", weights)]
+    /// None before the hash is known: with two readers, the SDK would tell an empty one once more beside it.
+    fn labels(&self) -> Option<[KeyValue; 2]> {
+        let weights = opentelemetry::StringValue::from(self.lock().clone()?);
+        Some([KeyValue::new("version", env!("CARGO_PKG_VERSION")), KeyValue::new("weights_sha256", weights)])
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<str>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<str>>> {
         self.weights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -38,7 +38,7 @@ pub(super) fn observe(metrics: &Metrics) {
     meter
         .u64_observable_gauge("unipic.build_info")
         .with_description("Always 1; the labels say which version and which weights run.")
-        .with_callback(move |told| told.observe(1, &build.labels()))
+        .with_callback(move |told| build.labels().into_iter().for_each(|labels| told.observe(1, &labels)))
         .build();
     meter
         .u64_observable_gauge("unipic.process.resident_memory")
