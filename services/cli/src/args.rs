@@ -35,8 +35,12 @@ pub(crate) enum Command {
     Edit(Edit),
     /// Describe an image, or answer a question about it.
     Describe(Describe),
-    /// Serve all four parts from this process: gRPC on one port.
+    /// Serve all four parts from this process: gRPC on one port, an HTTP API and a page on another.
     Serve(Serve),
+    /// Ask a server whether it takes calls.
+    ///
+    /// Ends with status 0 when it serves, 1 when it does not or knows no service of that name, 3 when it does not answer.
+    Health(Health),
     /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
     Model(Model),
@@ -236,12 +240,29 @@ pub(crate) struct Serve {
     /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, put a proxy with TLS and authentication before it.
     #[arg(long)]
     pub(crate) listen: Option<String>,
+    /// Where the HTTP API and the page listen: host:port, unix:/path, or `off` [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<String>,
     /// How to load the model.
     #[command(flatten)]
     pub(crate) local: Local,
     /// Configuration file (TOML); flags and UNIPIC_NODE_* variables go before it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Ask a server whether it takes calls.
+#[derive(Args, Debug)]
+pub(crate) struct Health {
+    /// The server, such as http://localhost:50051 or unix:/run/unipic.sock; any of our services answers.
+    #[arg(long, env = "UNIPIC_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    pub(crate) server: String,
+    /// The gRPC service to ask about, such as unipic.v1.UniPic; the whole process when left out.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) service: String,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 /// Convert, inspect, pack and make checkpoints.

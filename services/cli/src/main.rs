@@ -10,6 +10,7 @@ mod describe;
 mod draw;
 mod eval;
 mod failure;
+mod health;
 mod input;
 mod model;
 mod output;
@@ -54,6 +55,7 @@ fn run(command: &Command, progress: &Progress) -> anyhow::Result<()> {
             Command::Edit(args) => draw::edit(args, progress).await,
             Command::Describe(args) => describe::describe(args, progress).await,
             Command::Serve(args) => serve::serve(args).await,
+            Command::Health(args) => health::health(args, progress).await,
             Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
             Command::Eval(command) => eval::eval(command, progress).await,
             // Done above: they need no runtime.

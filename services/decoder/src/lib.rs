@@ -18,6 +18,7 @@ mod metrics;
 mod parts;
 mod plan;
 mod session;
+mod weigh;
 mod worker;
 
 pub use answer::{AnswerDone, AnswerEvent, AnswerSpec, FinishReason};

@@ -17,7 +17,7 @@ impl DecoderMetrics {
         let counted = Self {
             sessions: metrics.level("unipic.decoder.sessions_open", "Sessions whose prompts are kept."),
             cache_bytes: metrics.byte_level("unipic.decoder.session_cache", help),
-            answers: metrics.level("unipic.decoder.answers_open", "Answers that are being decoded."),
+            answers: metrics.level("unipic.decoder.answers_open", "Answers that are being decoded or weighed."),
         };
         for level in [&counted.sessions, &counted.cache_bytes, &counted.answers] {
             level.add(0, &[]);
@@ -30,7 +30,7 @@ impl DecoderMetrics {
         (self.sessions.raise(&[]), self.cache_bytes.raise_by(cache_bytes as u64, &[]))
     }
 
-    /// An answer is being decoded until the guard is dropped.
+    /// An answer is being decoded or weighed until the guard is dropped.
     pub(crate) fn answer(&self) -> Raised {
         self.answers.raise(&[])
     }

@@ -1,11 +1,13 @@
 //! What happens to a request once it is judged and has its turn.
 
+mod attempts;
 mod blame;
 mod embed;
 mod image;
 mod replay;
 mod understand;
 
+pub(crate) use blame::rename;
 pub(crate) use embed::embed;
 pub(crate) use image::{ImageEvent, ImageFlow, make_images};
 pub(crate) use understand::{UnderstandEvent, understand};
@@ -19,6 +21,7 @@ use crate::admission::{Place, Ticket};
 use crate::backends::Backends;
 use crate::events::Events;
 use crate::gateway::Gateway;
+use attempts::Attempts;
 use unipic_imaging::Rgb8;
 
 /// Waits for a place, telling the client how many are ahead.
@@ -30,36 +33,32 @@ where
     ticket.wait(|position| events.offer(pb::Queued { position })).await
 }
 
-/// Encodes one square image of the path's size.
+/// Encodes one square image of the path's size. `resumed` is told when that has to be done again.
 async fn encode<B: Backends>(
     gateway: &Gateway<B>,
     image: Rgb8,
     path: pb::EncoderPath,
     call: &CallContext,
+    resumed: impl Fn(pb::Resumed),
 ) -> Result<B::Embeddings, ApiError> {
     let backends = &gateway.shared.backends;
-    match path {
-        pb::EncoderPath::Siglip2 => {
-            retry_once(gateway, "understanding", || backends.encode_siglip(image.clone(), call)).await
+    let backend = match path {
+        pb::EncoderPath::Siglip2 => pb::Backend::Understanding,
+        _ => pb::Backend::Synthesis,
+    };
+    let mut attempts = Attempts::begin(gateway, backend, call.deadline);
+    loop {
+        let encoded = match path {
+            pb::EncoderPath::Siglip2 => backends.encode_siglip(image.clone(), call).await,
+            _ => backends.encode_mar(image.clone(), call).await,
+        };
+        match encoded {
+            Ok(embeddings) => {
+                attempts.ended_well();
+                return Ok(embeddings);
+            }
+            Err(error) => attempts.make_good(error, &resumed).await?,
         }
-        _ => retry_once(gateway, "synthesis", || backends.encode_mar(image.clone(), call)).await,
-    }
-}
-
-/// A stateless call: where a replica was lost, another may do it.
-async fn retry_once<B, T, F: Future<Output = Result<T, ApiError>>>(
-    gateway: &Gateway<B>,
-    backend: &'static str,
-    call: impl Fn() -> F,
-) -> Result<T, ApiError> {
-    match call().await {
-        Err(error) if replay::is_loss(&error) => {
-            tracing::warn!(%error, "a backend was lost; trying once more");
-            let retries = &gateway.shared.metrics.retries;
-            retries.retried(backend);
-            call().await.inspect(|_| retries.failed_over(backend))
-        }
-        outcome => outcome,
     }
 }
 

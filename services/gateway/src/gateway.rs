@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use unipic_api::{ApiError, Reason};
+use unipic_api::{ApiError, Reason, pb};
+use unipic_client::{RetryBudget, RetryPolicy};
 use unipic_telemetry::Metrics;
 
 use crate::admission::Admission;
@@ -36,8 +37,33 @@ pub(crate) struct Shared<B> {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
     pub(crate) pictures: Pictures,
+    pub(crate) retries: Retries,
     pub(crate) metrics: GatewayMetrics,
     model: watch::Sender<Option<Arc<Model>>>,
+}
+
+/// The retries that calls to each service share.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    understanding: RetryBudget,
+    synthesis: RetryBudget,
+    decoder: RetryBudget,
+}
+
+impl Retries {
+    fn new(policy: &RetryPolicy) -> Self {
+        let budget = || RetryBudget::new(policy);
+        Self { understanding: budget(), synthesis: budget(), decoder: budget() }
+    }
+
+    /// Those of calls to one service.
+    pub(crate) fn of(&self, backend: pb::Backend) -> &RetryBudget {
+        match backend {
+            pb::Backend::Understanding => &self.understanding,
+            pb::Backend::Synthesis => &self.synthesis,
+            pb::Backend::Decoder | pb::Backend::Unspecified => &self.decoder,
+        }
+    }
 }
 
 impl<B: Backends> Gateway<B> {
@@ -51,7 +77,8 @@ impl<B: Backends> Gateway<B> {
     pub fn counted(backends: B, config: Config, metrics: &Metrics) -> Self {
         let metrics = GatewayMetrics::new(metrics);
         let shared = Shared {
-            admission: Admission::new(&config.admission, metrics.admission.clone()),
+            admission: Admission::new(&config.admission, &config.tenants, metrics.admission.clone()),
+            retries: Retries::new(&config.failover),
             metrics,
             pictures: Pictures::new(&config.limits),
             model: watch::Sender::new(None),
@@ -59,6 +86,11 @@ impl<B: Backends> Gateway<B> {
             config,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Requests that run and that wait for their turn.
+    pub fn load(&self) -> (usize, usize) {
+        self.shared.admission.counts()
     }
 
     /// Asks all backends what they hold and serves that from now on.

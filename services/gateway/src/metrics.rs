@@ -47,9 +47,11 @@ impl GatewayMetrics {
         }
     }
 
-    /// An answer is finished.
+    /// An answer is finished. One of no tokens only weighed candidates, and has no first token.
     pub(crate) fn answered(&self, first_token_ms: f64, prompt_tokens: u32, completion_tokens: u32) {
-        self.first_token.record(first_token_ms / 1e3, &[]);
+        if completion_tokens > 0 {
+            self.first_token.record(first_token_ms / 1e3, &[]);
+        }
         for (kind, n) in [("prompt", prompt_tokens), ("completion", completion_tokens)] {
             self.tokens.add(u64::from(n), &[KeyValue::new("kind", kind)]);
         }
@@ -65,7 +67,7 @@ pub(crate) struct AdmissionMetrics {
 }
 
 impl AdmissionMetrics {
-    fn new(metrics: &Metrics) -> Self {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
         let counted = Self {
             queued: metrics.level("unipic.admission.queued", "Requests that wait for their turn."),
             running: metrics.level("unipic.admission.running", "Requests that have their turn."),

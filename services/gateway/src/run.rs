@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_client::NoEndpoints;
-use unipic_serving::{Drained, Listener, Ops, ServerConfig, Services, serve};
+use unipic_serving::{Drained, Listener, Ops, ServerConfig, Services, serve, serve_web};
 use unipic_telemetry::Metrics;
 
 use crate::backends::Backends;
@@ -24,32 +24,40 @@ impl<B: Backends> Gateway<B> {
             .max_encoding_message_size(PUBLIC_RESPONSE_BYTES)
     }
 
-    /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every backend has
-    /// said what it holds.
-    pub async fn serve(self, listener: Listener, server: &ServerConfig, shutdown: impl Future<Output = ()>) -> Drained {
-        self.serve_with(listener, Ops::default(), server, shutdown).await
-    }
-
-    /// [`Gateway::serve`], with requests counted and operators answered.
-    pub async fn serve_with(
+    /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
+    /// where there is one. Requests are counted and operators answered as `ops` says. Health says SERVING once every
+    /// backend has said what it holds.
+    pub async fn serve(
         self,
         listener: Listener,
+        http: Option<Listener>,
         ops: Ops,
         server: &ServerConfig,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
         let services = Services::new().await.add(self.service()).await.with_ops(ops);
         let readiness = services.readiness();
-        let ended = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let follow = self.follow_backends(ended.clone());
         let announce = async {
             self.served().await;
             readiness.ready().await;
         };
+        let stopping = async {
+            shutdown.await;
+            stop.cancel();
+        };
+        let web = async {
+            match http {
+                Some(listener) => serve_web(listener, self.web(), server, stop.cancelled()).await,
+                None => Drained { calls_cut_off: 0 },
+            }
+        };
         let serving = async {
-            // The others end with the server, whatever they are waiting for.
+            // The others end with the servers, whatever they are waiting for.
             let _end = ended.clone().drop_guard();
-            serve(listener, services, server, shutdown).await
+            let (grpc, web) = tokio::join!(serve(listener, services, server, stopping), web);
+            Drained { calls_cut_off: grpc.calls_cut_off + web.calls_cut_off }
         };
         let ready = ended.run_until_cancelled(announce);
         let (drained, (), _) = tokio::join!(serving, follow, ready);
@@ -57,19 +65,20 @@ impl<B: Backends> Gateway<B> {
     }
 }
 
-/// Runs the gateway over remote backends until `shutdown` resolves and the calls under way have ended, counting into the
-/// metrics that `ops` tells.
+/// Runs the gateway over remote backends, with the HTTP API where it has a listener, until `shutdown` resolves and the
+/// calls under way have ended, counting into the metrics that `ops` tells.
 ///
 /// # Errors
 /// A backend without endpoints; a validated configuration has some.
 pub async fn run(
     config: Config,
     listener: Listener,
+    http: Option<Listener>,
     metrics: &Metrics,
     ops: Ops,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, NoEndpoints> {
     let backends = RemoteBackends::new(&config.understanding, &config.synthesis, &config.decoder)?;
     let server = config.server();
-    Ok(Gateway::counted(backends, config, metrics).serve_with(listener, ops, &server, shutdown).await)
+    Ok(Gateway::counted(backends, config, metrics).serve(listener, http, ops, &server, shutdown).await)
 }

@@ -13,13 +13,17 @@ use pb::uni_pic_server::UniPic;
 use support::{Fake, Script, collect, counted, generate, text, turn, within};
 use tonic::{Code, Request};
 use unipic_api::pb;
+use unipic_client::RetryPolicy;
 use unipic_gateway::{AdmissionConfig, Config, Gateway};
 use unipic_telemetry::{Metrics, TelemetryConfig};
 
 /// A gateway that counts, with so many places and waiting places.
 async fn gateway(script: Script, max_running: usize, max_queued: usize) -> (Gateway<Fake>, Arc<Script>, Metrics) {
     let metrics = Metrics::new(&TelemetryConfig::for_service("test")).expect("no exporter to fail");
-    let config = Config { admission: AdmissionConfig { max_running, max_queued }, ..Config::default() };
+    let admission = AdmissionConfig { max_running, max_queued, ..AdmissionConfig::default() };
+    // Little patience, so that what is lost for good is given up soon.
+    let failover = RetryPolicy { patience_seconds: 0.3, ..RetryPolicy::default() };
+    let config = Config { admission, failover, ..Config::default() };
     let (gateway, script) = counted(script, config, &metrics).await;
     (gateway, script, metrics)
 }
@@ -121,12 +125,17 @@ async fn lost_work_counts_as_retry_and_as_failover_once_it_ended_well() {
     let question = pb::UnderstandRequest { turns, ..Default::default() };
     collect(gateway.understand(Request::new(question)).await).await.expect("answered");
     // Lost for good: tried again, but no failover.
-    script.lose_synthesis.store(2, Ordering::SeqCst);
-    collect(gateway.generate(generate("a", options())).await).await.expect_err("lost twice");
+    assert_tells(&metrics, &["unipic_retries_total{backend=\"synthesis\",caller=\"gateway\"} 1"]);
+    script.lose_synthesis.store(usize::MAX, Ordering::SeqCst);
+    collect(gateway.generate(generate("a", options())).await).await.expect_err("lost until patience ends");
+    let tried = script.synthesized.lock().expect("lock").len();
+    assert!(tried > 3, "{tried}");
+    // All but the first attempts at the two requests.
+    let retries = format!("unipic_retries_total{{backend=\"synthesis\",caller=\"gateway\"}} {}", tried - 2);
     assert_tells(
         &metrics,
         &[
-            "unipic_retries_total{backend=\"synthesis\",caller=\"gateway\"} 2",
+            &retries,
             "unipic_failovers_total{backend=\"synthesis\",caller=\"gateway\"} 1",
             "unipic_retries_total{backend=\"decoder\",caller=\"gateway\"} 1",
             "unipic_failovers_total{backend=\"decoder\",caller=\"gateway\"} 1",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig};
+use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -15,6 +15,8 @@ use unipic_telemetry::TelemetryConfig;
 pub struct Config {
     /// Where the public service listens: `127.0.0.1:50051` or `unix:/path`.
     pub listen: ListenAddress,
+    /// The HTTP API and the page, on a port of their own: at 127.0.0.1:8080 where `http.listen` is left out.
+    pub http: HttpConfig,
     /// How long a stop waits for the calls under way, in seconds.
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
@@ -39,6 +41,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// How many requests run and wait.
     pub admission: AdmissionConfig,
+    /// What each tenant may use.
+    pub tenants: TenantsConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
     /// Metrics and probes for operators.
@@ -50,6 +54,7 @@ impl Default for Config {
         let (gateway, load) = (unipic_gateway::Config::default(), LoadConfig::default());
         Self {
             listen: gateway.listen,
+            http: gateway.http,
             drain_seconds: gateway.drain_seconds,
             max_call_seconds: gateway.max_call_seconds,
             model: load.model,
@@ -62,6 +67,7 @@ impl Default for Config {
             limits: gateway.limits,
             defaults: gateway.defaults,
             admission: gateway.admission,
+            tenants: gateway.tenants,
             telemetry: TelemetryConfig::for_service("unipic-node"),
             ops: OpsConfig::default(),
         }
@@ -83,12 +89,14 @@ impl Config {
     pub fn gateway(&self) -> unipic_gateway::Config {
         unipic_gateway::Config {
             listen: self.listen.clone(),
+            http: self.http.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
             model_name: self.model_name.clone(),
             limits: self.limits.clone(),
             defaults: self.defaults.clone(),
             admission: self.admission.clone(),
+            tenants: self.tenants.clone(),
             telemetry: self.telemetry.clone(),
             ops: self.ops.clone(),
             ..unipic_gateway::Config::default()

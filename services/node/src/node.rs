@@ -8,7 +8,7 @@ use unipic_engine::{Engine, EngineConfig};
 use unipic_engine_metrics::EngineMetrics;
 use unipic_gateway::Gateway;
 use unipic_models::load::LoadError;
-use unipic_serving::{Drained, Listener, Ops};
+use unipic_serving::{Drained, ListenAddress, Listener, Ops};
 use unipic_synthesis::{Bounds, Limits, Synthesis};
 use unipic_telemetry::Metrics;
 use unipic_understanding::Understanding;
@@ -17,6 +17,9 @@ use unipic_weights::WeightsError;
 use crate::backends::NodeBackends;
 use crate::config::Config;
 use crate::language::LocalDecoder;
+
+/// Where the HTTP API listens when nothing is said. On loopback, as gRPC does: there is no authentication here.
+const HTTP: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 
 /// All four services, loaded.
 pub struct Node {
@@ -76,21 +79,23 @@ impl Node {
         Ok(Self { config, gateway })
     }
 
-    /// Serves until `shutdown` resolves and the calls under way have ended.
-    pub async fn serve(self, listener: Listener, shutdown: impl Future<Output = ()>) -> Drained {
-        self.serve_with(listener, Ops::default(), shutdown).await
-    }
-
-    /// [`Node::serve`], with requests counted and operators answered.
-    pub async fn serve_with(self, listener: Listener, ops: Ops, shutdown: impl Future<Output = ()>) -> Drained {
+    /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
+    /// where there is one. Requests are counted and operators answered as `ops` says.
+    pub async fn serve(
+        self,
+        listener: Listener,
+        http: Option<Listener>,
+        ops: Ops,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
         let server = self.config.server();
-        self.gateway.serve_with(listener, ops, &server, shutdown).await
+        self.gateway.serve(listener, http, ops, &server, shutdown).await
     }
 
     /// Loads, listens and serves, counting into `metrics`. The ports are opened when everything is loaded.
     ///
     /// # Errors
-    /// As [`Node::load`], and when the address cannot be listened on.
+    /// As [`Node::load`], and when an address cannot be listened on.
     pub async fn run(
         config: Config,
         metrics: &Metrics,
@@ -101,7 +106,8 @@ impl Node {
         let listener = address.bind().await?;
         let ops = Ops::bind(&operators, metrics.clone()).await?;
         tracing::info!(listen = %address, "listening");
-        Ok(node.serve_with(listener, ops, shutdown).await)
+        let http = node.config.http.bind(Some(ListenAddress::Tcp(HTTP.into()))).await?;
+        Ok(node.serve(listener, http, ops, shutdown).await)
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span, field, info_span};
 use unipic_api::status::{ApiError, Reason};
+use unipic_client::Patience;
 use unipic_engine::{Done, JobContext};
 use unipic_models::generation::{Decoded, Encoded, Generation, GenerationError, Iteration, Source};
 use unipic_models::prompt::{self, Prompt};
 
 use crate::conversation::Conversation;
-use crate::device::{Device, Info};
+use crate::device::Device;
 use crate::event::{Picture, Progress, SynthesisEvent, Timings};
 use crate::image::RgbImage;
 use crate::language::{LanguageModel, ProbeSegment, Traffic};
@@ -27,6 +28,7 @@ pub(crate) struct Drive<L: LanguageModel> {
     pub(crate) spec: SynthesisSpec,
     pub(crate) image_size: (usize, usize),
     pub(crate) context: JobContext,
+    pub(crate) patience: Patience,
     pub(crate) events: mpsc::Sender<SynthesisEvent>,
     pub(crate) metrics: SynthesisMetrics,
     pub(crate) timings: Timings,
@@ -34,20 +36,6 @@ pub(crate) struct Drive<L: LanguageModel> {
 }
 
 impl<L: LanguageModel> Drive<L> {
-    pub(crate) fn new(
-        device: Device,
-        language: L,
-        info: &Info,
-        spec: SynthesisSpec,
-        context: JobContext,
-        events: mpsc::Sender<SynthesisEvent>,
-        metrics: SynthesisMetrics,
-    ) -> Self {
-        let image_size = info.image_size(&spec.settings);
-        let (timings, started) = (Timings::default(), Instant::now());
-        Self { device, language, spec, image_size, context, events, metrics, timings, started }
-    }
-
     /// Runs to the end, telling events on the way.
     pub(crate) async fn run(mut self) -> Result<(), ApiError> {
         let _running = self.metrics.running();
@@ -55,8 +43,9 @@ impl<L: LanguageModel> Drive<L> {
         let source = self.source().await?;
         let prompts = prompts(&self.spec, source.as_ref());
         let mut generation = Generation::seeded(self.spec.settings.clone(), source).map_err(generation_error)?;
-        let retries = self.metrics.retries.clone();
-        let mut conversation = Conversation::new(self.language.clone(), prompts, self.context.clone(), retries);
+        let (language, context) = (self.language.clone(), self.context.clone());
+        let (patience, retries) = (self.patience.clone(), self.metrics.retries.clone());
+        let mut conversation = Conversation::new(language, prompts, context, patience, retries, self.events.clone());
         conversation.open().await?;
         self.metrics.moved(conversation.traffic());
         while let Some(iteration) = generation.next() {

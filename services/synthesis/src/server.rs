@@ -80,7 +80,8 @@ pub fn build(config: &Config, metrics: &Metrics) -> Result<Synthesis<RemoteDecod
     let engine = Engine::spawn_observed(engine, observer)?;
     metrics.set_weights(&info.weights_sha256);
     let decoder = RemoteDecoder::new(&config.decoder)?;
-    Ok(Synthesis::new(&engine, parts, decoder, config.limits()).counted(metrics))
+    let synthesis = Synthesis::new(&engine, parts, decoder, config.limits());
+    Ok(synthesis.counted(metrics).with_failover(&config.failover))
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended, and answers operators meanwhile. Health says

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use candle_core::Tensor;
 use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{Instrument, info_span};
 use unipic_api::status::{ApiError, Reason};
+use unipic_client::{RetryBudget, RetryPolicy};
 use unipic_engine::{Engine, JobContext};
 use unipic_models::Handover;
 use unipic_models::generation::{Generation, Settings};
@@ -18,7 +20,7 @@ use unipic_telemetry::Metrics;
 
 use crate::device::{Device, Info, Parts, RETRY_AFTER};
 use crate::drive::{Drive, generation_error, tensor_error};
-use crate::event::SynthesisEvent;
+use crate::event::{SynthesisEvent, Timings};
 use crate::image::RgbImage;
 use crate::language::LanguageModel;
 use crate::metrics::SynthesisMetrics;
@@ -33,12 +35,15 @@ pub struct Synthesis<L> {
     shared: Arc<Shared>,
     device: Device,
     language: L,
+    /// Retries at the language model, which all requests share.
+    retries: RetryBudget,
     metrics: SynthesisMetrics,
 }
 
 struct Shared {
     info: Info,
     bounds: Bounds,
+    max_concurrent: usize,
     admission: Arc<Semaphore>,
 }
 
@@ -58,16 +63,34 @@ impl<L: LanguageModel> Synthesis<L> {
         let shared = Shared {
             info: parts.info().clone(),
             bounds: limits.bounds,
+            max_concurrent: limits.max_concurrent,
             admission: Arc::new(Semaphore::new(limits.max_concurrent)),
         };
-        let metrics = SynthesisMetrics::new(&Metrics::default());
-        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, metrics }
+        let (retries, metrics) =
+            (RetryBudget::new(&RetryPolicy::default()), SynthesisMetrics::new(&Metrics::default()));
+        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, retries, metrics }
     }
 
     /// The same service, counting into `metrics`.
     #[must_use]
     pub fn counted(self, metrics: &Metrics) -> Self {
         Self { metrics: SynthesisMetrics::new(metrics), ..self }
+    }
+
+    /// The same service with another patience with a language model that is lost.
+    #[must_use]
+    pub fn with_failover(self, policy: &RetryPolicy) -> Self {
+        Self { retries: RetryBudget::new(policy), ..self }
+    }
+
+    /// Requests that hold a place now.
+    pub fn running(&self) -> usize {
+        self.shared.max_concurrent - self.shared.admission.available_permits()
+    }
+
+    /// Jobs that wait for the device now.
+    pub fn queued(&self) -> usize {
+        self.device.queued()
     }
 
     /// Sizes of the loaded parts.
@@ -98,8 +121,18 @@ impl<L: LanguageModel> Synthesis<L> {
         let permit = self.admit()?;
         let (events, told) = mpsc::channel(WAITING_EVENTS);
         let span = context.span.clone();
-        let (info, metrics) = (&self.shared.info, self.metrics.clone());
-        let drive = Drive::new(self.device.clone(), self.language.clone(), info, spec, context, events, metrics);
+        let drive = Drive {
+            device: self.device.clone(),
+            language: self.language.clone(),
+            image_size: self.shared.info.image_size(&spec.settings),
+            spec,
+            patience: self.retries.begin(context.deadline),
+            context,
+            events,
+            metrics: self.metrics.clone(),
+            timings: Timings::default(),
+            started: Instant::now(),
+        };
         Ok(Driven { work: Some(Box::pin(drive.run().instrument(span))), told, _permit: permit })
     }
 

@@ -52,7 +52,8 @@ async fn sessions_that_break_are_retries_and_those_made_good_failovers() {
     let of = |name: &str| value(&metrics, &format!("unipic_{name}_total{{backend=\"decoder\",caller=\"synthesis\"}}"));
     assert_eq!((of("retries"), of("failovers")), (2.0, 2.0));
     let gone = service(RemoteDecoder::new(&["http://127.0.0.1:9".parse().unwrap()]).unwrap()).unwrap();
-    events(&gone.counted(&metrics), spec("a", settings(1))).await.unwrap_err();
+    let failover = unipic_client::RetryPolicy { patience_seconds: 0.5, ..Default::default() };
+    events(&gone.counted(&metrics).with_failover(&failover), spec("a", settings(1))).await.unwrap_err();
     assert_eq!(of("failovers"), 2.0, "what was lost for good is no failover");
     assert!(of("retries") > 2.0);
 }

@@ -30,6 +30,10 @@ const VIOLATION_BYTES: usize = 1536;
 pub enum Reason {
     /// Every place in the queue is taken.
     QueueFull,
+    /// The deadline would pass before the request had its turn and was done, at the pace of late.
+    DeadlineUnmeetable,
+    /// The caller's tenant used up what it may use.
+    QuotaExceeded,
     /// The weights are still being loaded or warmed up.
     Loading,
     /// The process is about to stop and takes no new work.
@@ -46,8 +50,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for parsing.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::QueueFull,
+        Self::DeadlineUnmeetable,
+        Self::QuotaExceeded,
         Self::Loading,
         Self::Draining,
         Self::BackendUnavailable,
@@ -60,6 +66,8 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "QUEUE_FULL",
+            Self::DeadlineUnmeetable => "DEADLINE_UNMEETABLE",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::Loading => "LOADING",
             Self::Draining => "DRAINING",
             Self::BackendUnavailable => "BACKEND_UNAVAILABLE",
@@ -76,6 +84,8 @@ impl Reason {
     fn sentence(self) -> &'static str {
         match self {
             Self::QueueFull => "the server's queue is full",
+            Self::DeadlineUnmeetable => "the deadline is sooner than the request can be done",
+            Self::QuotaExceeded => "the quota is used up",
             Self::Loading => "the server is still loading its weights",
             Self::Draining => "the server is about to stop",
             Self::BackendUnavailable => "a service behind this one cannot be reached",
@@ -219,6 +229,7 @@ impl ApiError {
                 details.set_retry_info(Some(*retry_after));
             }
             Self::QuotaExceeded { subject, description, retry_after } => {
+                details.set_error_info(Reason::QuotaExceeded.as_str(), DOMAIN, HashMap::new());
                 details.set_quota_failure(vec![QuotaViolation::new(subject, description)]);
                 details.set_retry_info(Some(*retry_after));
             }

@@ -18,7 +18,7 @@ pub type Connection = ClientTrace<Replicas>;
 #[error("no endpoints are given")]
 pub struct NoEndpoints;
 
-/// A connection to the replicas at `endpoints`, made at the first call. Call it inside a tokio runtime.
+/// A connection to the replicas at `endpoints`, whose health is watched from now on. Call it inside a tokio runtime.
 ///
 /// Errors: no endpoints.
 pub fn connect(endpoints: &[Endpoint]) -> Result<Connection, NoEndpoints> {

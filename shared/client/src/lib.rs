@@ -25,10 +25,15 @@
 //! # }
 //! ```
 
+mod breaker;
 mod connection;
 mod endpoint;
 mod error;
+mod health;
+mod replica;
 mod replicas;
+mod resolve;
+mod retries;
 mod transport;
 mod unipic;
 
@@ -36,4 +41,5 @@ pub use connection::{Connection, NoEndpoints, connect, decoder, synthesis, under
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 pub use replicas::Replicas;
+pub use retries::{Patience, Retry, RetryBudget, RetryPolicy};
 pub use unipic::{CallOptions, Events, UniPicClient};

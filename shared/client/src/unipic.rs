@@ -19,6 +19,7 @@ use unipic_api::{ApiError, Reason};
 use crate::connection::{Connection, NoEndpoints, connect};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
+use crate::retries::{RetryBudget, RetryPolicy};
 
 /// How long the server's own word on a deadline is waited for before the client gives up by itself.
 const GRACE: Duration = Duration::from_millis(500);
@@ -66,6 +67,7 @@ impl CallOptions {
 pub struct UniPicClient {
     generated: Generated<Connection>,
     options: CallOptions,
+    budget: RetryBudget,
 }
 
 impl UniPicClient {
@@ -74,7 +76,8 @@ impl UniPicClient {
     /// Errors: no endpoints.
     pub fn new(endpoints: &[Endpoint]) -> Result<Self, NoEndpoints> {
         let generated = Generated::new(connect(endpoints)?).max_decoding_message_size(PUBLIC_RESPONSE_BYTES);
-        Ok(Self { generated, options: CallOptions::default() })
+        let budget = RetryBudget::new(&RetryPolicy::default());
+        Ok(Self { generated, options: CallOptions::default(), budget })
     }
 
     /// The same client with other patience.
@@ -125,7 +128,7 @@ impl UniPicClient {
 
     /// What is served. Errors as [`UniPicClient::generate`].
     pub async fn get_model(&self) -> Result<GetModelResponse, ClientError> {
-        let mut attempts = Attempts::new(self.options);
+        let mut attempts = Attempts::new(self.options, &self.budget);
         loop {
             let request = attempts.request(GetModelRequest {});
             let mut client = self.generated.clone();
@@ -142,7 +145,7 @@ impl UniPicClient {
         F: Fn(Generated<Connection>, Request<Q>) -> A,
         A: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        let mut attempts = Attempts::new(self.options);
+        let mut attempts = Attempts::new(self.options, &self.budget);
         loop {
             let request = attempts.request(message.clone());
             let answer = call(self.generated.clone(), request);
@@ -161,13 +164,15 @@ impl UniPicClient {
 /// The attempts of one call.
 struct Attempts {
     options: CallOptions,
+    budget: RetryBudget,
     deadline: Instant,
     made: u32,
 }
 
 impl Attempts {
-    fn new(options: CallOptions) -> Self {
-        Self { options, deadline: Instant::now() + options.deadline, made: 0 }
+    fn new(options: CallOptions, budget: &RetryBudget) -> Self {
+        budget.add();
+        Self { options, budget: budget.clone(), deadline: Instant::now() + options.deadline, made: 0 }
     }
 
     /// The next attempt's request, with the time that is left.
@@ -191,7 +196,7 @@ impl Attempts {
         };
         let pause = self.options.pause(self.made, asked);
         let is_worth_it = error.code() == Code::Unavailable && self.made < self.options.attempts;
-        if !is_worth_it || Instant::now() + pause >= self.deadline {
+        if !is_worth_it || Instant::now() + pause >= self.deadline || !self.budget.try_take() {
             return Err(error);
         }
         tracing::debug!(%error, attempt = self.made, ?pause, "trying again");

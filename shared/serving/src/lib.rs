@@ -5,6 +5,8 @@
 //! or the drain limit has passed. With [`Ops`], requests are counted, and metrics and probes are answered on a port of their
 //! own. Handlers find their caller's deadline and cancellation in [`CallContext`].
 //!
+//! [`serve_web`] serves plain HTTP with the same guards, for browsers and clients without gRPC.
+//!
 //! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
 //! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
 
@@ -17,6 +19,8 @@ mod remap;
 mod requests;
 mod server;
 mod shutdown;
+mod tenant;
+mod web;
 
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
@@ -24,3 +28,5 @@ pub use listen::{ListenAddress, Listener};
 pub use ops::{Ops, OpsConfig};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
+pub use tenant::Tenant;
+pub use web::{PacedBody, SlowUpload, serve_web};

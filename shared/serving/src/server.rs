@@ -203,22 +203,44 @@ pub async fn serve(
     };
     let service = requests.layer(guard.layer(routes.routes().prepare()));
     let drain = CancellationToken::new();
+    let connect = |accepted| {
+        let (service, drain) = (service.clone(), drain.clone());
+        async move {
+            match accepted {
+                Accepted::Tcp(stream, peer) => serve_connection(stream, Some(peer), service, drain).await,
+                Accepted::Unix(stream) => serve_connection(stream, None, service, drain).await,
+            }
+        }
+    };
+    let connections = accept_until(&listener, shutdown, connect).await;
+    readiness.drain().await;
+    drop(listener);
+    drain.cancel();
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+}
+
+/// Accepts connections until `shutdown` resolves, each driven by a task of its own; returns those still open.
+pub(crate) async fn accept_until<F>(
+    listener: &Listener,
+    shutdown: impl Future<Output = ()>,
+    connect: impl Fn(Accepted) -> F,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut shutdown => return connections,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         let is_full = connections.len() >= MAX_CONNECTIONS;
         match accepted {
             Ok(_) if is_full => tracing::warn!("{MAX_CONNECTIONS} connections: a further one was closed"),
-            Ok(Accepted::Tcp(stream, peer)) => {
-                connections.spawn(serve_connection(stream, Some(peer), service.clone(), drain.clone()));
-            }
-            Ok(Accepted::Unix(stream)) => {
-                connections.spawn(serve_connection(stream, None, service.clone(), drain.clone()));
+            Ok(accepted) => {
+                connections.spawn(connect(accepted));
             }
             Err(error) => {
                 // Out of file descriptors, mostly: accepting again at once would only burn the processor.
@@ -227,10 +249,6 @@ pub async fn serve(
             }
         }
     }
-    readiness.drain().await;
-    drop(listener);
-    drain.cancel();
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
 }
 
 /// [`serve`], with health at SERVING once `warm` has succeeded. The port answers meanwhile: calls are refused as too early.
@@ -257,7 +275,7 @@ pub async fn serve_when_warm<E>(
 }
 
 /// Waits for the calls under way within `limit`, then for the connections to close, then closes them.
-async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
+pub(crate) async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
     calls.close();
     tracing::info!(calls = calls.len(), connections = connections.len(), "draining");
     // Connections go on being driven: they run in their own tasks.

@@ -11,8 +11,10 @@ pub mod metrics;
 pub mod propagation;
 pub mod rpc;
 mod setup;
+pub mod web;
 
 pub use config::{LogFormat, TelemetryConfig};
 pub use metrics::Metrics;
 pub use rpc::{ClientTrace, ClientTraceLayer, CountedServerLayer, ServerTrace, ServerTraceLayer};
 pub use setup::{Guard, TelemetryError, init, subscriber};
+pub use web::WebTraceLayer;

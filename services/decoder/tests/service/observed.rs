@@ -16,7 +16,7 @@ use crate::{rows, start};
 
 fn spec(max_tokens: usize) -> AnswerSpec {
     let prompt = understand(&rows(8, 1), "What is this?");
-    AnswerSpec { prompt, max_tokens, temperature: 0.0, top_p: 1.0, seed: 0, stop: Vec::new() }
+    AnswerSpec { prompt, max_tokens, temperature: 0.0, top_p: 1.0, seed: 0, stop: Vec::new(), candidates: Vec::new() }
 }
 
 fn value(metrics: &Metrics, name: &str) -> f64 {

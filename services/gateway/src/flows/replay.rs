@@ -5,11 +5,6 @@
 
 use unipic_api::{ApiError, Reason, pb};
 
-/// True for a backend that went away or is going: another replica may do the work.
-pub(super) fn is_loss(error: &ApiError) -> bool {
-    matches!(error, ApiError::Unavailable { .. })
-}
-
 /// The state of a delivery.
 #[derive(Debug)]
 pub(super) struct Delivery {
