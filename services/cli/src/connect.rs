@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use unipic_api::pb;
 use unipic_client::{CallOptions, ClientError, Events, UniPicClient};
 use unipic_node::{Config, Node};
-use unipic_serving::{Drained, ListenAddress};
+use unipic_serving::{Drained, ListenAddress, Ops};
 
 use crate::args::{Device, Dtype, LinearWeights, Local, Target};
 use crate::progress::Progress;
@@ -103,7 +103,7 @@ impl LocalNode {
         let node = Node::load(config).await?;
         let listener = listen.bind().await.context("open the private socket")?;
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(node.serve(listener, None, async {
+        let served = tokio::spawn(node.serve(listener, None, Ops::default(), async {
             // An end without a word is an end too.
             let _ = stopped.await;
         }));

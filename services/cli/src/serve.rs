@@ -29,7 +29,7 @@ pub(crate) async fn serve(args: &Serve) -> anyhow::Result<()> {
     let flags = Serialized::defaults(flags);
     let mut config: Config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags)?;
     config.telemetry.name_service("unipic-node");
-    let _telemetry = unipic_telemetry::init(&config.telemetry)?;
-    Node::run(config, unipic_serving::shutdown_signal()).await?;
+    let telemetry = unipic_telemetry::init(&config.telemetry)?;
+    Node::run(config, telemetry.metrics(), unipic_serving::shutdown_signal()).await?;
     Ok(())
 }

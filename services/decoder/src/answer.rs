@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use async_stream::try_stream;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use tracing::info_span;
+use tracing::field::Empty;
+use tracing::{Span, info_span};
 use unipic_api::{ApiError, FieldViolation, Reason, pb};
 use unipic_engine::JobContext;
 use unipic_models::prompt::Prompt;
@@ -150,7 +151,8 @@ impl Decoder {
         let most = spec.max_tokens.min(room);
         let text = AnswerText::new(self.shared.tokenizer.clone(), spec.stop);
         let settings = SamplerSettings { temperature: spec.temperature, top_p: spec.top_p, seed: spec.seed };
-        let writer = Writer { decoder: self.clone(), context, sampler: Some(Sampler::new(settings)) };
+        let (sampler, spent) = (Some(Sampler::new(settings)), Spent::default());
+        let writer = Writer { decoder: self.clone(), context, sampler, spent };
         Ok(events(writer, units, text, prompt_tokens, most).boxed())
     }
 }
@@ -160,6 +162,14 @@ struct Writer {
     decoder: Decoder,
     context: JobContext,
     sampler: Option<Sampler>,
+    spent: Spent,
+}
+
+/// Where the time of the device's jobs went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    queued: Duration,
+    ran: Duration,
 }
 
 impl Writer {
@@ -201,6 +211,8 @@ impl Writer {
         let sampler = if pick { self.sampler.take() } else { None };
         let run = JobRun { rows, cache, keep: true, sampler, wanted: Vec::new() };
         let done = self.decoder.run(Job { runs: vec![run], hidden: Hidden::Drop }, context).await?;
+        self.spent.queued += done.queued;
+        self.spent.ran += done.ran;
         let run = done.reply.runs.into_iter().next().ok_or_else(|| bug("a run was lost"))?;
         let Some((picked, sampler)) = run.picked else { return Ok((None, run.cache)) };
         self.sampler = Some(sampler);
@@ -218,12 +230,14 @@ fn events(
     most: usize,
 ) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
     try_stream! {
-        let started = Instant::now();
+        let (started, _answering) = (Instant::now(), writer.decoder.metrics.answer());
         let (mut token, mut cache) = writer.begin(units).await?;
         let first_token = started.elapsed();
         let decoding = Instant::now();
-        let span = info_span!(parent: &writer.context.span, "decode", max_tokens = most, tokens = tracing::field::Empty);
-        let context = writer.context.with_span(span.clone());
+        writer.spent = Spent::default();
+        let span = decode_span(&writer.context.span, most);
+        // A queue span and a batch for each of a thousand tokens would drown the trace: the decode span has their sums.
+        let context = writer.context.with_span(Span::none());
         let mut n = 1;
         let finish_reason = loop {
             let progress = text.push(token);
@@ -244,6 +258,8 @@ fn events(
             n += 1;
         };
         span.record("tokens", n);
+        span.record("queue_ms", writer.spent.queued.as_secs_f64() * 1e3);
+        span.record("run_ms", writer.spent.ran.as_secs_f64() * 1e3);
         yield AnswerEvent::Done(AnswerDone {
             finish_reason,
             prompt_tokens,
@@ -253,4 +269,8 @@ fn events(
             candidate_logprobs: Vec::new(),
         });
     }
+}
+
+fn decode_span(parent: &Span, max_tokens: usize) -> Span {
+    info_span!(parent: parent, "decode", max_tokens, tokens = Empty, queue_ms = Empty, run_ms = Empty)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use figment::Provider;
 use serde::Deserialize;
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ConfigError, ListenAddress, Problems, ServerConfig, Validate, config};
+use unipic_serving::{ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, Validate, config};
 use unipic_telemetry::TelemetryConfig;
 
 /// What the process calls itself in traces.
@@ -34,8 +34,10 @@ pub struct Config {
     pub max_queued: usize,
     /// Rows of a batch: 16384 hold the probes of both branches of an image at 1024 px, and then some.
     pub max_batch_tokens: usize,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 impl Default for Config {
@@ -52,6 +54,7 @@ impl Default for Config {
             max_queued: 256,
             max_batch_tokens: 16_384,
             telemetry: TelemetryConfig::for_service(NAME),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -92,6 +95,7 @@ impl Validate for Config {
             problems.check((1..=max).contains(&value), key, format!("must be from 1 to {max}"));
         }
         problems.section("telemetry", &self.telemetry);
+        problems.section("ops", &self.ops);
     }
 }
 

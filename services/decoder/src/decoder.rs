@@ -8,8 +8,10 @@ use unipic_engine::{Done, Engine, EngineError, JobContext, Lane};
 use unipic_models::Handover;
 use unipic_models::prompt::{Piece, Prompt, PromptError, PromptTokenizer, Segment};
 use unipic_nn::KvCache;
+use unipic_telemetry::Metrics;
 
 use crate::kept::KeptPrompts;
+use crate::metrics::DecoderMetrics;
 use crate::parts::{Info, Parts};
 use crate::plan::{self, Unit};
 use crate::session::{ProbeSegment, Session};
@@ -27,6 +29,7 @@ pub(crate) const PREFILL_ROWS: usize = 512;
 pub struct Decoder {
     lane: Lane<Job, Reply>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: DecoderMetrics,
 }
 
 pub(crate) struct Shared {
@@ -44,7 +47,14 @@ impl Decoder {
         let Parts { model, tokenizer, info } = parts;
         let (empty, device) = (model.new_cache(), model.device().clone());
         let shared = Arc::new(Shared { info, tokenizer, kept: KeptPrompts::default(), empty, device });
-        Self { lane: engine.add_worker(DecoderWorker { model }), shared }
+        let metrics = DecoderMetrics::new(&Metrics::default());
+        Self { lane: engine.add_worker(DecoderWorker { model }), shared, metrics }
+    }
+
+    /// The same service, counting into `metrics`.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self { metrics: DecoderMetrics::new(metrics), ..self }
     }
 
     /// Sizes of the loaded model.

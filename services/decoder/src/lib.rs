@@ -14,6 +14,7 @@ pub mod server;
 mod answer;
 mod decoder;
 mod kept;
+mod metrics;
 mod parts;
 mod plan;
 mod session;

@@ -9,7 +9,7 @@ use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_decoder::config::Config;
 use unipic_decoder::server;
-use unipic_serving::shutdown_signal;
+use unipic_serving::{Ops, shutdown_signal};
 
 /// Serves the shared autoregressive decoder of UniPic: the language model and its tokenizer.
 ///
@@ -73,11 +73,12 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(async {
-        let _telemetry = unipic_telemetry::init(&config.telemetry)?;
-        let decoder = server::build(&config)?;
+        let telemetry = unipic_telemetry::init(&config.telemetry)?;
+        let decoder = server::build(&config, telemetry.metrics())?;
         let listener = config.listen.bind().await?;
+        let ops = Ops::bind(&config.ops, telemetry.metrics().clone()).await?;
         tracing::info!(address = %listener.address()?, "listening");
-        server::run(&config, decoder, listener, shutdown_signal()).await?;
+        server::run(&config, decoder, listener, ops, shutdown_signal()).await?;
         Ok(())
     })
 }

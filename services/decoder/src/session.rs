@@ -7,6 +7,7 @@ use unipic_engine::JobContext;
 use unipic_models::Handover;
 use unipic_models::prompt::Prompt;
 use unipic_nn::KvCache;
+use unipic_telemetry::metrics::Raised;
 
 use crate::decoder::{Decoder, bug, device_fault};
 use crate::kept::KeptPrompts;
@@ -23,6 +24,7 @@ pub struct Session {
     handover: Handover,
     prompts: Vec<Kept>,
     prefilled_tokens: usize,
+    _counted: (Raised, Raised),
 }
 
 /// A prompt in the cache.
@@ -70,8 +72,9 @@ impl Session {
         for (i, units) in missing.iter().filter(|(i, _)| common[*i]) {
             kept.keep(units, &mut caches[*i]);
         }
+        let counted = decoder.metrics.session(KvCache::total_bytes(&caches));
         let prompts = caches.into_iter().zip(sizes).map(|(cache, n_positions)| Kept { cache, n_positions }).collect();
-        Ok(Self { decoder, handover, prompts, prefilled_tokens })
+        Ok(Self { decoder, handover, prompts, prefilled_tokens, _counted: counted })
     }
 
     /// Positions of each prompt.

@@ -27,7 +27,7 @@ impl Decoder {
         context: JobContext,
     ) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
         try_stream! {
-            let started = Instant::now();
+            let (started, _answering) = (Instant::now(), self.metrics.answer());
             let prompt_tokens = plan::n_positions(&units);
             let candidates = self.candidate_ids(candidates, self.info().context_length - prompt_tokens).await?;
             let span = info_span!(parent: &context.span, "weigh", tokens = prompt_tokens, candidates = candidates.len());

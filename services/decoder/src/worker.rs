@@ -109,6 +109,10 @@ impl Worker for DecoderWorker {
         0
     }
 
+    fn kind_name(&self, _: u32) -> &'static str {
+        "language"
+    }
+
     fn run(&mut self, mut jobs: Vec<Job>) -> Vec<std::result::Result<Reply, JobError>> {
         match self.pass(&mut jobs) {
             Ok(hidden) => self.replies(jobs, &hidden),

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use unipic_api::{ApiError, Reason};
 use unipic_serving::Tenant;
+use unipic_telemetry::metrics::Raised;
 
 use crate::config::{AdmissionConfig, TenantsConfig};
+use crate::metrics::AdmissionMetrics;
 use queue::Queue;
 use tenants::Tenants;
 
@@ -63,6 +65,7 @@ struct Shared {
     state: Mutex<State>,
     /// Counts changes of the queue, so that those waiting learn their new position.
     changes: watch::Sender<u64>,
+    metrics: AdmissionMetrics,
 }
 
 #[derive(Debug)]
@@ -84,18 +87,22 @@ struct Holding {
 pub(crate) struct Ticket {
     holding: Holding,
     turn: oneshot::Receiver<()>,
+    since: Instant,
+    queued: Raised,
 }
 
 /// The right to run; gives it back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     holding: Holding,
+    _running: Raised,
 }
 
 impl Admission {
-    pub(crate) fn new(config: &AdmissionConfig, tenants: &TenantsConfig) -> Self {
+    pub(crate) fn new(config: &AdmissionConfig, tenants: &TenantsConfig, metrics: AdmissionMetrics) -> Self {
         let state = State { queue: Queue::new(config.clone(), Instant::now()), tenants: Tenants::new(tenants.clone()) };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), changes: watch::Sender::new(0) }) }
+        let shared = Shared { state: Mutex::new(state), changes: watch::Sender::new(0), metrics };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Refuses where the queue is full, before anything is done for a request: decoding its images may take a second.
@@ -133,7 +140,9 @@ impl Admission {
         let number = state.queue.join(ask, sender);
         drop(state);
         self.shared.changed();
-        Ok(Ticket { holding: Holding { shared: Arc::clone(&self.shared), number, tenant }, turn })
+        let holding = Holding { shared: Arc::clone(&self.shared), number, tenant };
+        // Whoever can run at once stands in the queue for a moment only.
+        Ok(Ticket { holding, turn, since: now, queued: self.shared.metrics.queued() })
     }
 
     /// Requests that run and that wait.
@@ -147,7 +156,7 @@ impl Ticket {
     /// Waits for a place. `moved` is told the number of requests ahead, at first (unless there is a place at once) and
     /// whenever it changes. It must not wait: the place may come while it runs.
     pub(crate) async fn wait(self, mut moved: impl FnMut(u32)) -> Result<Place, ApiError> {
-        let Self { holding, mut turn } = self;
+        let Self { holding, mut turn, since, queued } = self;
         let mut changes = holding.shared.changes.subscribe();
         let mut told = None;
         loop {
@@ -156,7 +165,9 @@ impl Ticket {
                 granted = &mut turn => {
                     // The queue lives as long as we hold it, and drops a sender only behind its word.
                     granted.map_err(|_| ApiError::Fault(Reason::Bug))?;
-                    return Ok(Place { holding });
+                    drop(queued);
+                    let running = holding.shared.metrics.running(since.elapsed());
+                    return Ok(Place { holding, _running: running });
                 }
                 // Ready at once on the first turn, then whenever the queue has changed.
                 _ = async { if told.is_some() { changes.changed().await.ok(); } } => {}
@@ -209,12 +220,18 @@ fn within_reason(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use unipic_telemetry::Metrics;
+
     use super::*;
     use crate::config::QuotaConfig;
 
+    fn uncounted() -> AdmissionMetrics {
+        AdmissionMetrics::new(&Metrics::default())
+    }
+
     fn gate(max_running: usize, max_running_cost: u64, max_queued: usize) -> Admission {
         let config = AdmissionConfig { max_running, max_running_cost, max_queued };
-        Admission::new(&config, &TenantsConfig::default())
+        Admission::new(&config, &TenantsConfig::default(), uncounted())
     }
 
     fn ask(cost: u64) -> Ask {
@@ -312,7 +329,7 @@ mod tests {
     async fn a_tenant_has_its_own_limits_and_gets_back_what_it_holds() {
         let quota = QuotaConfig { max_concurrent: Some(2), ..QuotaConfig::default() };
         let tenants = TenantsConfig { default: quota, named: Default::default() };
-        let gate = Admission::new(&AdmissionConfig::default(), &tenants);
+        let gate = Admission::new(&AdmissionConfig::default(), &tenants, uncounted());
         let of = |name: &str| Ask { tenant: Tenant::named(name), ..ask(1) };
         let held: Vec<_> = (0..2).map(|_| gate.enter(of("a")).unwrap()).collect();
         let refused = gate.enter(of("a")).map(drop);

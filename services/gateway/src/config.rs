@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use unipic_client::{Endpoint, RetryPolicy};
-use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::http::HttpConfig;
@@ -43,8 +43,10 @@ pub struct Config {
     pub failover: RetryPolicy,
     /// Seconds between two looks at what the backends hold.
     pub refresh_seconds: u64,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 /// One replica on this host.
@@ -71,6 +73,7 @@ impl Default for Config {
             failover: RetryPolicy::default(),
             refresh_seconds: 30,
             telemetry: TelemetryConfig::for_service("unipic-gateway"),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -249,6 +252,7 @@ impl Validate for Config {
             problems.add(&format!("failover.{key}"), problem);
         }
         problems.section("telemetry", &self.telemetry);
+        problems.section("ops", &self.ops);
     }
 }
 

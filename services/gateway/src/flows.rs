@@ -1,5 +1,6 @@
 //! What happens to a request once it is judged and has its turn.
 
+mod attempts;
 mod blame;
 mod embed;
 mod image;
@@ -20,6 +21,7 @@ use crate::admission::{Place, Ticket};
 use crate::backends::Backends;
 use crate::events::Events;
 use crate::gateway::Gateway;
+use attempts::Attempts;
 use unipic_imaging::Rgb8;
 
 /// Waits for a place, telling the client how many are ahead.
@@ -39,20 +41,23 @@ async fn encode<B: Backends>(
     call: &CallContext,
     resumed: impl Fn(pb::Resumed),
 ) -> Result<B::Embeddings, ApiError> {
-    let (backends, retries) = (&gateway.shared.backends, &gateway.shared.retries);
-    let (what, budget) = match path {
-        pb::EncoderPath::Siglip2 => (pb::Backend::Understanding, &retries.understanding),
-        _ => (pb::Backend::Synthesis, &retries.synthesis),
+    let backends = &gateway.shared.backends;
+    let backend = match path {
+        pb::EncoderPath::Siglip2 => pb::Backend::Understanding,
+        _ => pb::Backend::Synthesis,
     };
-    let mut patience = budget.begin(Some(call.deadline));
+    let mut attempts = Attempts::begin(gateway, backend, call.deadline);
     loop {
         let encoded = match path {
             pb::EncoderPath::Siglip2 => backends.encode_siglip(image.clone(), call).await,
             _ => backends.encode_mar(image.clone(), call).await,
         };
         match encoded {
-            Ok(embeddings) => return Ok(embeddings),
-            Err(error) => replay::make_good(&mut patience, error, what, &resumed).await?,
+            Ok(embeddings) => {
+                attempts.ended_well();
+                return Ok(embeddings);
+            }
+            Err(error) => attempts.make_good(error, &resumed).await?,
         }
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use unipic_api::{ApiError, Reason};
+use unipic_api::{ApiError, Reason, pb};
 use unipic_client::{RetryBudget, RetryPolicy};
+use unipic_telemetry::Metrics;
 
 use crate::admission::Admission;
 use crate::backends::Backends;
 use crate::config::Config;
+use crate::metrics::GatewayMetrics;
 use crate::model::Model;
 use crate::pictures::Pictures;
 
@@ -36,15 +38,16 @@ pub(crate) struct Shared<B> {
     pub(crate) admission: Admission,
     pub(crate) pictures: Pictures,
     pub(crate) retries: Retries,
+    pub(crate) metrics: GatewayMetrics,
     model: watch::Sender<Option<Arc<Model>>>,
 }
 
 /// The retries that calls to each service share.
 #[derive(Debug)]
 pub(crate) struct Retries {
-    pub(crate) understanding: RetryBudget,
-    pub(crate) synthesis: RetryBudget,
-    pub(crate) decoder: RetryBudget,
+    understanding: RetryBudget,
+    synthesis: RetryBudget,
+    decoder: RetryBudget,
 }
 
 impl Retries {
@@ -52,15 +55,31 @@ impl Retries {
         let budget = || RetryBudget::new(policy);
         Self { understanding: budget(), synthesis: budget(), decoder: budget() }
     }
+
+    /// Those of calls to one service.
+    pub(crate) fn of(&self, backend: pb::Backend) -> &RetryBudget {
+        match backend {
+            pb::Backend::Understanding => &self.understanding,
+            pb::Backend::Synthesis => &self.synthesis,
+            pb::Backend::Decoder | pb::Backend::Unspecified => &self.decoder,
+        }
+    }
 }
 
 impl<B: Backends> Gateway<B> {
     /// A gateway that knows its backends but not yet what they hold: it answers UNAVAILABLE until
     /// [`Gateway::refresh_model`] has succeeded once.
     pub fn new(backends: B, config: Config) -> Self {
+        Self::counted(backends, config, &Metrics::default())
+    }
+
+    /// [`Gateway::new`], counting into `metrics`.
+    pub fn counted(backends: B, config: Config, metrics: &Metrics) -> Self {
+        let metrics = GatewayMetrics::new(metrics);
         let shared = Shared {
-            admission: Admission::new(&config.admission, &config.tenants),
+            admission: Admission::new(&config.admission, &config.tenants, metrics.admission.clone()),
             retries: Retries::new(&config.failover),
+            metrics,
             pictures: Pictures::new(&config.limits),
             model: watch::Sender::new(None),
             backends,
@@ -93,6 +112,7 @@ impl<B: Backends> Gateway<B> {
         let model = Arc::new(model);
         if changed {
             tracing::info!(name = %model.name, weights = %model.weights_sha256, "serving");
+            self.shared.metrics.serving(&model.weights_sha256);
             self.shared.model.send_replace(Some(Arc::clone(&model)));
         }
         Ok(model)

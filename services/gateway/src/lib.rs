@@ -16,6 +16,7 @@ mod flows;
 mod gateway;
 mod http;
 mod metadata;
+mod metrics;
 mod model;
 mod pictures;
 mod prompt;

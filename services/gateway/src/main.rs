@@ -9,7 +9,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_gateway::Config;
-use unipic_serving::shutdown_signal;
+use unipic_serving::{Ops, shutdown_signal};
 
 /// The public service of unipic. Settings come from a file, then UNIPIC_GATEWAY_* variables (UNIPIC_GATEWAY_LIMITS__MAX_N
 /// is `limits.max_n`), then flags.
@@ -75,10 +75,12 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let _telemetry = unipic_telemetry::init(&config.telemetry)?;
+    let telemetry = unipic_telemetry::init(&config.telemetry)?;
     let listener = config.listen.bind().await?;
+    let ops = Ops::bind(&config.ops, telemetry.metrics().clone()).await?;
     tracing::info!(listen = %listener.address()?, "listening");
     let http = config.http.bind(None).await?;
-    unipic_gateway::run(config, listener, http, shutdown_signal()).await.context("backends")?;
+    let metrics = telemetry.metrics();
+    unipic_gateway::run(config, listener, http, metrics, ops, shutdown_signal()).await.context("backends")?;
     Ok(())
 }

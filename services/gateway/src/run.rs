@@ -4,7 +4,8 @@ use tokio_util::sync::CancellationToken;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_client::NoEndpoints;
-use unipic_serving::{Drained, Listener, ServerConfig, Services, serve, serve_web};
+use unipic_serving::{Drained, Listener, Ops, ServerConfig, Services, serve, serve_web};
+use unipic_telemetry::Metrics;
 
 use crate::backends::Backends;
 use crate::config::Config;
@@ -24,15 +25,17 @@ impl<B: Backends> Gateway<B> {
     }
 
     /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
-    /// where there is one. Health says SERVING once every backend has said what it holds.
+    /// where there is one. Requests are counted and operators answered as `ops` says. Health says SERVING once every
+    /// backend has said what it holds.
     pub async fn serve(
         self,
         listener: Listener,
         http: Option<Listener>,
+        ops: Ops,
         server: &ServerConfig,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
-        let services = Services::new().await.add(self.service()).await;
+        let services = Services::new().await.add(self.service()).await.with_ops(ops);
         let readiness = services.readiness();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let follow = self.follow_backends(ended.clone());
@@ -62,7 +65,8 @@ impl<B: Backends> Gateway<B> {
     }
 }
 
-/// Runs the gateway over remote backends, with the HTTP API where it has a listener, until `shutdown` resolves and the calls under way have ended.
+/// Runs the gateway over remote backends, with the HTTP API where it has a listener, until `shutdown` resolves and the
+/// calls under way have ended, counting into the metrics that `ops` tells.
 ///
 /// # Errors
 /// A backend without endpoints; a validated configuration has some.
@@ -70,9 +74,11 @@ pub async fn run(
     config: Config,
     listener: Listener,
     http: Option<Listener>,
+    metrics: &Metrics,
+    ops: Ops,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, NoEndpoints> {
     let backends = RemoteBackends::new(&config.understanding, &config.synthesis, &config.decoder)?;
     let server = config.server();
-    Ok(Gateway::new(backends, config).serve(listener, http, &server, shutdown).await)
+    Ok(Gateway::counted(backends, config, metrics).serve(listener, http, ops, &server, shutdown).await)
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use unipic_gateway::{Config, Gateway, HttpConfig};
-use unipic_serving::{Drained, ListenAddress, Problems, ServerConfig, Validate};
+use unipic_serving::{Drained, ListenAddress, Ops, Problems, ServerConfig, Validate};
 use web::{form_request, get, json_request, post, send};
 
 #[tokio::test]
@@ -189,7 +189,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            gateway.serve(grpc, Some(http), &ServerConfig::default(), shutdown).await
+            gateway.serve(grpc, Some(http), Ops::default(), &ServerConfig::default(), shutdown).await
         });
         Self { script, http: address, stop, served }
     }

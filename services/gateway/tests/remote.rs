@@ -20,6 +20,8 @@ use unipic_api::pb;
 use unipic_client::Endpoint;
 use unipic_gateway::{Config, run};
 use unipic_imaging::{DecodeLimits, decode};
+use unipic_serving::Ops;
+use unipic_telemetry::Metrics;
 
 /// A gateway in this process; it drains when `stop` is used or dropped.
 struct Running {
@@ -46,7 +48,9 @@ async fn gateway(endpoints: &[Endpoint]) -> Running {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let drained = run(config, listener, shutdown).await.expect("endpoints are given");
+        let drained = run(config, listener, None, &Metrics::default(), Ops::default(), shutdown)
+            .await
+            .expect("endpoints are given");
         assert_eq!(drained.calls_cut_off, 0);
     });
     let channel = tonic::transport::Endpoint::from_static("http://localhost")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_NODE_` and the key in
@@ -43,8 +43,10 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// What each tenant may use.
     pub tenants: TenantsConfig,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             admission: gateway.admission,
             tenants: gateway.tenants,
             telemetry: TelemetryConfig::for_service("unipic-node"),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -95,6 +98,7 @@ impl Config {
             admission: self.admission.clone(),
             tenants: self.tenants.clone(),
             telemetry: self.telemetry.clone(),
+            ops: self.ops.clone(),
             ..unipic_gateway::Config::default()
         }
     }

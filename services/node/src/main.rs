@@ -80,7 +80,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let _telemetry = unipic_telemetry::init(&config.telemetry)?;
-    Node::run(config, unipic_serving::shutdown_signal()).await?;
+    let telemetry = unipic_telemetry::init(&config.telemetry)?;
+    Node::run(config, telemetry.metrics(), unipic_serving::shutdown_signal()).await?;
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! Loading, warming up and serving.
 
+use std::sync::Arc;
+
 use unipic_api::ApiError;
 use unipic_decoder::Decoder;
 use unipic_engine::{Engine, EngineConfig};
+use unipic_engine_metrics::EngineMetrics;
 use unipic_gateway::Gateway;
 use unipic_models::load::LoadError;
-use unipic_serving::{Drained, ListenAddress, Listener};
+use unipic_serving::{Drained, ListenAddress, Listener, Ops};
 use unipic_synthesis::{Bounds, Limits, Synthesis};
+use unipic_telemetry::Metrics;
 use unipic_understanding::Understanding;
 use unipic_weights::WeightsError;
 
@@ -58,43 +62,57 @@ impl Node {
     /// # Errors
     /// When anything of it fails; tensors at fault are all named.
     pub async fn load(config: Config) -> Result<Self, NodeError> {
-        let loading = config.clone();
-        let backends = tokio::task::spawn_blocking(move || load(&loading)).await??;
+        Self::load_counted(config, &Metrics::default()).await
+    }
+
+    /// [`Node::load`], counting into `metrics`.
+    ///
+    /// # Errors
+    /// As [`Node::load`].
+    pub async fn load_counted(config: Config, metrics: &Metrics) -> Result<Self, NodeError> {
+        let (loading, counting) = (config.clone(), metrics.clone());
+        let backends = tokio::task::spawn_blocking(move || load(&loading, &counting)).await??;
         backends.decoder.warm_up().await?;
         backends.understanding.warm_up().await?;
         backends.synthesis.warm_up().await?;
-        let gateway = Gateway::new(backends, config.gateway());
+        let gateway = Gateway::counted(backends, config.gateway(), metrics);
         Ok(Self { config, gateway })
     }
 
     /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
-    /// where there is one.
+    /// where there is one. Requests are counted and operators answered as `ops` says.
     pub async fn serve(
         self,
         listener: Listener,
         http: Option<Listener>,
+        ops: Ops,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
         let server = self.config.server();
-        self.gateway.serve(listener, http, &server, shutdown).await
+        self.gateway.serve(listener, http, ops, &server, shutdown).await
     }
 
-    /// Loads, listens and serves. The ports are opened when everything is loaded.
+    /// Loads, listens and serves, counting into `metrics`. The ports are opened when everything is loaded.
     ///
     /// # Errors
     /// As [`Node::load`], and when an address cannot be listened on.
-    pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Drained, NodeError> {
-        let address = config.listen.clone();
-        let node = Self::load(config).await?;
+    pub async fn run(
+        config: Config,
+        metrics: &Metrics,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Drained, NodeError> {
+        let (address, operators) = (config.listen.clone(), config.ops.clone());
+        let node = Self::load_counted(config, metrics).await?;
         let listener = address.bind().await?;
+        let ops = Ops::bind(&operators, metrics.clone()).await?;
         tracing::info!(listen = %address, "listening");
         let http = node.config.http.bind(Some(ListenAddress::Tcp(HTTP.into()))).await?;
-        Ok(node.serve(listener, http, shutdown).await)
+        Ok(node.serve(listener, http, ops, shutdown).await)
     }
 }
 
 /// Every part of the checkpoint on one engine.
-fn load(config: &Config) -> Result<NodeBackends, NodeError> {
+fn load(config: &Config, metrics: &Metrics) -> Result<NodeBackends, NodeError> {
     let load = config.load();
     let options = load.resolve()?;
     let checkpoint = load.open()?;
@@ -103,16 +121,15 @@ fn load(config: &Config) -> Result<NodeBackends, NodeError> {
     }
     // A request has at most one job at the device, and an answer and a synthesis may share a request's place.
     let running = config.admission.max_running;
-    let engine = Engine::spawn(EngineConfig {
-        name: "device".into(),
-        queue_capacity: 2 * running,
-        max_batch_tokens: config.max_batch_tokens,
-    })?;
-    let decoder = Decoder::new(&engine, unipic_decoder::Parts::load(&checkpoint, &options)?);
+    let engine =
+        EngineConfig { name: "device".into(), queue_capacity: 2 * running, max_batch_tokens: config.max_batch_tokens };
+    let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
+    let engine = Engine::spawn_observed(engine, observer)?;
+    let decoder = Decoder::new(&engine, unipic_decoder::Parts::load(&checkpoint, &options)?).counted(metrics);
     let understanding = Understanding::new(&engine, unipic_understanding::Parts::load(&checkpoint, &options)?);
     let parts = unipic_synthesis::Parts::load(&checkpoint, &options)?;
     let bounds = Bounds { max_places: config.max_places, max_images: config.limits.max_n as usize };
     let limits = Limits { bounds, max_concurrent: running };
-    let synthesis = Synthesis::new(&engine, parts, LocalDecoder(decoder.clone()), limits);
+    let synthesis = Synthesis::new(&engine, parts, LocalDecoder(decoder.clone()), limits).counted(metrics);
     Ok(NodeBackends { understanding, synthesis, decoder })
 }

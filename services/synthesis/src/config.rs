@@ -6,7 +6,7 @@ use figment::Provider;
 use serde::{Deserialize, Deserializer};
 use unipic_client::{Endpoint, RetryPolicy};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ConfigError, ListenAddress, Problems, ServerConfig, Validate, config};
+use unipic_serving::{ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, Validate, config};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::spec::Bounds;
@@ -48,8 +48,10 @@ pub struct Config {
     pub max_batch_tokens: usize,
     /// What happens when a decoder is lost.
     pub failover: RetryPolicy,
-    /// Logs and traces.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Metrics and probes for operators.
+    pub ops: OpsConfig,
 }
 
 impl Default for Config {
@@ -71,6 +73,7 @@ impl Default for Config {
             // Shorter than the gateway's: it has other replicas of this service to ask.
             failover: RetryPolicy { patience_seconds: 20.0, ..RetryPolicy::default() },
             telemetry: TelemetryConfig::for_service(NAME),
+            ops: OpsConfig::default(),
         }
     }
 }
@@ -124,6 +127,7 @@ impl Validate for Config {
             problems.add(&format!("failover.{key}"), problem);
         }
         problems.section("telemetry", &self.telemetry);
+        problems.section("ops", &self.ops);
     }
 }
 

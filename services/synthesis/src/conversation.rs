@@ -9,6 +9,7 @@ use unipic_api::status::ApiError;
 use unipic_client::Patience;
 use unipic_engine::JobContext;
 use unipic_models::prompt::Prompt;
+use unipic_telemetry::metrics::RetryMetrics;
 
 use crate::device::engine_error;
 use crate::event::SynthesisEvent;
@@ -21,6 +22,7 @@ pub(crate) struct Conversation<L: LanguageModel> {
     prompts: Vec<Prompt>,
     context: JobContext,
     patience: Patience,
+    retries: RetryMetrics,
     /// Who is told of a loss.
     events: mpsc::Sender<SynthesisEvent>,
     session: Option<L::Session>,
@@ -36,10 +38,11 @@ impl<L: LanguageModel> Conversation<L> {
         prompts: Vec<Prompt>,
         context: JobContext,
         patience: Patience,
+        retries: RetryMetrics,
         events: mpsc::Sender<SynthesisEvent>,
     ) -> Self {
         let (past, prefill) = (Traffic::default(), Duration::ZERO);
-        Self { language, prompts, context, patience, events, session: None, past, prefill }
+        Self { language, prompts, context, patience, retries, events, session: None, past, prefill }
     }
 
     /// Prefills the prompts.
@@ -47,7 +50,7 @@ impl<L: LanguageModel> Conversation<L> {
         while let Err(error) = self.session().await {
             self.lost(error).await?;
         }
-        self.patience.worked();
+        self.worked();
         Ok(())
     }
 
@@ -56,7 +59,7 @@ impl<L: LanguageModel> Conversation<L> {
         loop {
             match self.attempt(&rows, &segments).await {
                 Ok(hidden) => {
-                    self.patience.worked();
+                    self.worked();
                     return Ok(hidden);
                 }
                 Err(error) => {
@@ -115,6 +118,16 @@ impl<L: LanguageModel> Conversation<L> {
             waited = retry.wait() => waited?,
             over = self.context.over() => return Err(engine_error(over)),
         }
-        self.context.check().map_err(engine_error)
+        self.context.check().map_err(engine_error)?;
+        self.retries.retried("decoder");
+        Ok(())
+    }
+
+    /// The step ended well: a failover where it did not at once.
+    fn worked(&mut self) {
+        if self.patience.attempt() > 1 {
+            self.retries.failed_over("decoder");
+        }
+        self.patience.worked();
     }
 }

@@ -14,10 +14,11 @@ use unipic_models::generation::{Decoded, Encoded, Generation, GenerationError, I
 use unipic_models::prompt::{self, Prompt};
 
 use crate::conversation::Conversation;
-use crate::device::{Device, Info};
+use crate::device::Device;
 use crate::event::{Picture, Progress, SynthesisEvent, Timings};
 use crate::image::RgbImage;
-use crate::language::{LanguageModel, ProbeSegment};
+use crate::language::{LanguageModel, ProbeSegment, Traffic};
+use crate::metrics::SynthesisMetrics;
 use crate::spec::SynthesisSpec;
 
 /// A generation under way.
@@ -29,38 +30,28 @@ pub(crate) struct Drive<L: LanguageModel> {
     pub(crate) context: JobContext,
     pub(crate) patience: Patience,
     pub(crate) events: mpsc::Sender<SynthesisEvent>,
+    pub(crate) metrics: SynthesisMetrics,
     pub(crate) timings: Timings,
     pub(crate) started: Instant,
 }
 
 impl<L: LanguageModel> Drive<L> {
-    pub(crate) fn new(
-        device: Device,
-        language: L,
-        info: &Info,
-        spec: SynthesisSpec,
-        context: JobContext,
-        patience: Patience,
-        events: mpsc::Sender<SynthesisEvent>,
-    ) -> Self {
-        let image_size = info.image_size(&spec.settings);
-        let (timings, started) = (Timings::default(), Instant::now());
-        Self { device, language, spec, image_size, context, patience, events, timings, started }
-    }
-
     /// Runs to the end, telling events on the way.
     pub(crate) async fn run(mut self) -> Result<(), ApiError> {
+        let _running = self.metrics.running();
         self.tell(SynthesisEvent::Progress(self.progress(0, 0))).await?;
         let source = self.source().await?;
         let prompts = prompts(&self.spec, source.as_ref());
         let mut generation = Generation::seeded(self.spec.settings.clone(), source).map_err(generation_error)?;
         let (language, context) = (self.language.clone(), self.context.clone());
-        let mut conversation =
-            Conversation::new(language, prompts, context, self.patience.clone(), self.events.clone());
+        let (patience, retries) = (self.patience.clone(), self.metrics.retries.clone());
+        let mut conversation = Conversation::new(language, prompts, context, patience, retries, self.events.clone());
         conversation.open().await?;
+        self.metrics.moved(conversation.traffic());
         while let Some(iteration) = generation.next() {
-            let span = iteration_span(&iteration);
+            let (span, began) = (iteration_span(&iteration), Instant::now());
             self.iterate(&mut generation, &iteration, &mut conversation, &span).instrument(span.clone()).await?;
+            self.metrics.iterated(began.elapsed());
             let progress = generation.progress();
             self.tell(SynthesisEvent::Progress(self.progress(progress.iteration, progress.n_known))).await?;
             let every = self.spec.preview_every;
@@ -74,6 +65,7 @@ impl<L: LanguageModel> Drive<L> {
         drop(conversation);
         self.pictures(&generation, SynthesisEvent::Image, "vae").await?;
         self.timings.total = self.started.elapsed();
+        self.metrics.finished(&self.timings);
         self.tell(SynthesisEvent::Done(self.timings)).await
     }
 
@@ -120,8 +112,11 @@ impl<L: LanguageModel> Drive<L> {
         let hidden = conversation.probe(rows, segments).await?;
         // Prefilling again after a lost session is not the probe's time.
         self.timings.probe += before.0.elapsed().saturating_sub(conversation.prefill - before.2);
-        span.record("bytes_sent", conversation.traffic().sent - before.1.sent);
-        span.record("bytes_received", conversation.traffic().received - before.1.received);
+        let (now, then) = (conversation.traffic(), before.1);
+        let moved = Traffic { sent: now.sent - then.sent, received: now.received - then.received };
+        span.record("bytes_sent", moved.sent);
+        span.record("bytes_received", moved.received);
+        self.metrics.moved(moved);
 
         let inputs = generation.decode_inputs(iteration, &encoded, &hidden).map_err(generation_error)?;
         drop((encoded, hidden));

@@ -20,6 +20,7 @@ pub mod spec;
 mod conversation;
 mod convert;
 mod drive;
+mod metrics;
 mod synthesis;
 
 pub use device::{Info, LoadPartsError, PARTS, Parts};

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use figment::providers::Serialized;
 use serde::Serialize;
-use unipic_serving::shutdown_signal;
+use unipic_serving::{Ops, shutdown_signal};
 use unipic_synthesis::config::Config;
 use unipic_synthesis::server;
 
@@ -81,11 +81,12 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(async {
-        let _telemetry = unipic_telemetry::init(&config.telemetry)?;
-        let synthesis = server::build(&config)?;
+        let telemetry = unipic_telemetry::init(&config.telemetry)?;
+        let synthesis = server::build(&config, telemetry.metrics())?;
         let listener = config.listen.bind().await?;
+        let ops = Ops::bind(&config.ops, telemetry.metrics().clone()).await?;
         tracing::info!(address = %listener.address()?, "listening");
-        server::run(&config, synthesis, listener, shutdown_signal()).await?;
+        server::run(&config, synthesis, listener, ops, shutdown_signal()).await?;
         Ok(())
     })
 }

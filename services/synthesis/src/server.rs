@@ -1,10 +1,14 @@
 //! The process: what it loads, and how it serves.
 
+use std::sync::Arc;
+
 use unipic_api::{ApiError, limits};
 use unipic_client::NoEndpoints;
 use unipic_engine::{Engine, EngineConfig};
+use unipic_engine_metrics::EngineMetrics;
 use unipic_models::load::LoadError;
-use unipic_serving::{Drained, Listener, Services, serve_when_warm};
+use unipic_serving::{Drained, Listener, Ops, Services, serve_when_warm};
+use unipic_telemetry::Metrics;
 use unipic_weights::WeightsError;
 
 use crate::config::Config;
@@ -48,12 +52,12 @@ impl From<WeightsError> for BuildError {
     }
 }
 
-/// Loads the parts and starts their thread. Blocks for as long as reading the checkpoint takes; call it inside a tokio
-/// runtime, before a port is bound.
+/// Loads the parts and starts their thread, counting into `metrics`. Blocks for as long as reading the checkpoint takes;
+/// call it inside a tokio runtime, before a port is bound.
 ///
 /// # Errors
 /// When something cannot be loaded; a checkpoint's faults are all named.
-pub fn build(config: &Config) -> Result<Synthesis<RemoteDecoder>, BuildError> {
+pub fn build(config: &Config, metrics: &Metrics) -> Result<Synthesis<RemoteDecoder>, BuildError> {
     let (weights, started) = (config.weights(), std::time::Instant::now());
     let options = weights.resolve()?;
     let checkpoint = weights.open()?;
@@ -67,17 +71,21 @@ pub fn build(config: &Config) -> Result<Synthesis<RemoteDecoder>, BuildError> {
         return Err(BuildError::MaxPlaces { asked: config.max_places, most });
     }
     tracing::info!(seconds = started.elapsed().as_secs_f64(), weights_sha256 = info.weights_sha256, "loaded");
-    let engine = Engine::spawn(EngineConfig {
+    let engine = EngineConfig {
         name: "synthesis-device".into(),
         queue_capacity: config.max_concurrent,
         max_batch_tokens: config.max_batch_tokens,
-    })?;
+    };
+    let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
+    let engine = Engine::spawn_observed(engine, observer)?;
+    metrics.set_weights(&info.weights_sha256);
     let decoder = RemoteDecoder::new(&config.decoder)?;
-    Ok(Synthesis::new(&engine, parts, decoder, config.limits()).with_failover(&config.failover))
+    let synthesis = Synthesis::new(&engine, parts, decoder, config.limits());
+    Ok(synthesis.counted(metrics).with_failover(&config.failover))
 }
 
-/// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every kind of job has
-/// run.
+/// Serves until `shutdown` resolves and the calls under way have ended, and answers operators meanwhile. Health says
+/// SERVING once every kind of job has run.
 ///
 /// # Errors
 /// When the model cannot compute.
@@ -85,8 +93,9 @@ pub async fn run<L: LanguageModel>(
     config: &Config,
     synthesis: Synthesis<L>,
     listener: Listener,
+    ops: Ops,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, ApiError> {
-    let services = Services::new().await.add(grpc::server(synthesis.clone())).await;
+    let services = Services::new().await.add(grpc::server(synthesis.clone())).await.with_ops(ops);
     serve_when_warm(listener, services, &config.server(), shutdown, synthesis.warm_up()).await
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use candle_core::Tensor;
 use futures::Stream;
@@ -15,12 +16,14 @@ use unipic_engine::{Engine, JobContext};
 use unipic_models::Handover;
 use unipic_models::generation::{Generation, Settings};
 use unipic_models::mar::ImageGrid;
+use unipic_telemetry::Metrics;
 
 use crate::device::{Device, Info, Parts, RETRY_AFTER};
 use crate::drive::{Drive, generation_error, tensor_error};
-use crate::event::SynthesisEvent;
+use crate::event::{SynthesisEvent, Timings};
 use crate::image::RgbImage;
 use crate::language::LanguageModel;
+use crate::metrics::SynthesisMetrics;
 use crate::spec::{Bounds, SynthesisSpec};
 
 /// Events that may wait for a caller; the loop waits for one that does not listen.
@@ -34,6 +37,7 @@ pub struct Synthesis<L> {
     language: L,
     /// Retries at the language model, which all requests share.
     retries: RetryBudget,
+    metrics: SynthesisMetrics,
 }
 
 struct Shared {
@@ -62,8 +66,15 @@ impl<L: LanguageModel> Synthesis<L> {
             max_concurrent: limits.max_concurrent,
             admission: Arc::new(Semaphore::new(limits.max_concurrent)),
         };
-        let retries = RetryBudget::new(&RetryPolicy::default());
-        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, retries }
+        let (retries, metrics) =
+            (RetryBudget::new(&RetryPolicy::default()), SynthesisMetrics::new(&Metrics::default()));
+        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, retries, metrics }
+    }
+
+    /// The same service, counting into `metrics`.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self { metrics: SynthesisMetrics::new(metrics), ..self }
     }
 
     /// The same service with another patience with a language model that is lost.
@@ -110,8 +121,18 @@ impl<L: LanguageModel> Synthesis<L> {
         let permit = self.admit()?;
         let (events, told) = mpsc::channel(WAITING_EVENTS);
         let span = context.span.clone();
-        let (info, patience) = (&self.shared.info, self.retries.begin(context.deadline));
-        let drive = Drive::new(self.device.clone(), self.language.clone(), info, spec, context, patience, events);
+        let drive = Drive {
+            device: self.device.clone(),
+            language: self.language.clone(),
+            image_size: self.shared.info.image_size(&spec.settings),
+            spec,
+            patience: self.retries.begin(context.deadline),
+            context,
+            events,
+            metrics: self.metrics.clone(),
+            timings: Timings::default(),
+            started: Instant::now(),
+        };
         Ok(Driven { work: Some(Box::pin(drive.run().instrument(span))), told, _permit: permit })
     }
 

@@ -135,6 +135,10 @@ impl Worker for EncodeWorker {
         0
     }
 
+    fn kind_name(&self, _: u32) -> &'static str {
+        "siglip2"
+    }
+
     fn run(&mut self, jobs: Vec<Job>) -> Vec<std::result::Result<Option<Tensor>, JobError>> {
         let images: Vec<Bytes> = jobs.iter().map(|job| job.rgb.clone()).collect();
         let finish = |embeddings: &Tensor, job: &Job| {

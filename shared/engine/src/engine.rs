@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tracing::{Span, info_span};
 
 use crate::lane::Lane;
+use crate::observer::{BatchReport, Observer, Unobserved};
 use crate::queue::{Batch, Pending, Queue};
 use crate::{Done, EngineError, JobError, Worker};
 
@@ -38,6 +39,7 @@ pub struct Engine {
 /// What the handles share.
 pub(crate) struct Inner {
     config: EngineConfig,
+    observer: Arc<dyn Observer>,
     board: Arc<Board>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -68,10 +70,18 @@ impl Engine {
     /// # Errors
     /// When the operating system refuses a thread.
     pub fn spawn(config: EngineConfig) -> io::Result<Self> {
+        Self::spawn_observed(config, Arc::new(Unobserved))
+    }
+
+    /// [`Engine::spawn`], with somebody who is told what becomes of jobs and batches.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread.
+    pub fn spawn_observed(config: EngineConfig, observer: Arc<dyn Observer>) -> io::Result<Self> {
         let board = Arc::new(Board { notes: Mutex::default(), changed: Condvar::new() });
         let seen = board.clone();
         let thread = thread::Builder::new().name(config.name.clone()).spawn(move || serve(&seen))?;
-        Ok(Self { inner: Arc::new(Inner { config, board, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self { inner: Arc::new(Inner { config, observer, board, thread: Mutex::new(Some(thread)) }) })
     }
 
     /// Moves a worker to the thread.
@@ -82,6 +92,7 @@ impl Engine {
             queue: queue.clone(),
             budget: self.inner.config.max_batch_tokens,
             engine: self.inner.config.name.clone(),
+            observer: self.inner.observer.clone(),
         };
         let mut notes = self.inner.board.lock();
         // Dropping the seat of a closed engine closes its queue, so its lane answers `Closed`.
@@ -103,6 +114,10 @@ impl Engine {
 impl Inner {
     pub(crate) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    pub(crate) fn observer(&self) -> &Arc<dyn Observer> {
+        &self.observer
     }
 
     pub(crate) fn wake(&self) {
@@ -188,6 +203,7 @@ struct Seat<W: Worker> {
     queue: Arc<Queue<W::Job, W::Reply>>,
     budget: usize,
     engine: String,
+    observer: Arc<dyn Observer>,
 }
 
 impl<W: Worker> Drop for Seat<W> {
@@ -226,16 +242,15 @@ impl<W: Worker> Seat<W> {
             // The batch is recorded where its jobs are, whichever thread the subscriber was set on.
             Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || {
                 let span = self.batch_span(&batch);
-                span.in_scope(|| self.compute(batch.jobs));
+                span.in_scope(|| self.compute(batch));
             }),
-            None => self.compute(batch.jobs),
+            None => self.compute(batch),
         }
     }
 
     /// A span of its own trace, linked to the spans of the jobs.
     fn batch_span(&self, batch: &Batch<W::Job, W::Reply>) -> Span {
-        let (jobs, kind) = (batch.jobs.len(), batch.kind);
-        let tokens = (batch.tokens < usize::MAX).then_some(batch.tokens);
+        let (jobs, kind, tokens) = (batch.jobs.len(), self.worker.kind_name(batch.kind), batch.tokens());
         let span = info_span!(parent: None, "batch", engine = self.engine, kind, jobs, tokens);
         for pending in &batch.jobs {
             span.follows_from(pending.context.span.id());
@@ -243,17 +258,20 @@ impl<W: Worker> Seat<W> {
         span
     }
 
-    fn compute(&mut self, batch: Vec<Pending<W::Job, W::Reply>>) {
+    fn compute(&mut self, batch: Batch<W::Job, W::Reply>) {
         let started = Instant::now();
-        let mut jobs = Vec::with_capacity(batch.len());
-        let mut callers = Vec::with_capacity(batch.len());
-        for Pending { job, answer, since, waiting, context: _ } in batch {
+        let (kind, tokens) = (self.worker.kind_name(batch.kind), batch.tokens());
+        let mut jobs = Vec::with_capacity(batch.jobs.len());
+        let mut callers = Vec::with_capacity(batch.jobs.len());
+        for Pending { job, answer, since, waiting, context: _ } in batch.jobs {
             drop(waiting);
             jobs.push(job);
             callers.push((answer, started.saturating_duration_since(since)));
         }
         let replies = self.guarded(jobs, callers.len());
         let ran = started.elapsed();
+        let queued: Vec<Duration> = callers.iter().map(|(_, queued)| *queued).collect();
+        self.observer.batch_ran(&BatchReport { kind, tokens, queued: &queued, ran });
         for ((answer, queued), reply) in callers.into_iter().zip(replies) {
             let done = reply.map(|reply| done(reply, queued, ran)).map_err(|e| EngineError::Fault(e.0));
             // A caller that has gone does not read its answer.

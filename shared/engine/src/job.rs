@@ -18,6 +18,11 @@ pub trait Worker: Send + 'static {
     /// Which jobs may share a batch: those of equal kind.
     fn kind(&self, job: &Self::Job) -> u32;
 
+    /// What a kind is called in spans and metrics: one word.
+    fn kind_name(&self, _kind: u32) -> &'static str {
+        "job"
+    }
+
     /// Computes a batch: one result a job, in the order of the jobs.
     fn run(&mut self, jobs: Vec<Self::Job>) -> Vec<Result<Self::Reply, JobError>>;
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tracing::{Span, info_span};
 
 use crate::engine::Inner;
+use crate::observer::{Ending, Waiting};
 use crate::queue::{Pending, Queue};
 use crate::{Done, EngineError, JobContext};
 
@@ -36,12 +37,20 @@ impl<J: Send + 'static, R: Send + 'static> Lane<J, R> {
     /// # Errors
     /// See [`EngineError`]; [`EngineError::Full`] comes at once.
     pub async fn submit(&self, job: J, context: &JobContext) -> Result<Done<R>, EngineError> {
+        let ending = Ending::of(self.engine.observer());
+        let answer = self.answered(job, context).await;
+        ending.with(&answer);
+        answer
+    }
+
+    async fn answered(&self, job: J, context: &JobContext) -> Result<Done<R>, EngineError> {
         context.check()?;
         let (answer, answered) = oneshot::channel();
-        let waiting = match context.span.is_disabled() {
+        let span = match context.span.is_disabled() {
             true => Span::none(),
             false => info_span!(parent: &context.span, "queue", engine = self.engine.name()),
         };
+        let waiting = Waiting::new(span, self.engine.observer());
         let since = Instant::now();
         self.queue.push(Pending { job, context: context.clone(), answer, since, waiting })?;
         self.engine.wake();

@@ -17,8 +17,10 @@
 mod engine;
 mod job;
 mod lane;
+mod observer;
 mod queue;
 
 pub use engine::{Engine, EngineConfig};
 pub use job::{Done, EngineError, JobContext, JobError, Worker};
 pub use lane::Lane;
+pub use observer::{BatchReport, Observer, Outcome};

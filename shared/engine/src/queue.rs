@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use tracing::Span;
 
+use crate::observer::Waiting;
 use crate::{Done, EngineError, JobContext};
 
 pub(crate) type Answer<R> = Result<Done<R>, EngineError>;
@@ -17,8 +17,8 @@ pub(crate) struct Pending<J, R> {
     pub(crate) context: JobContext,
     pub(crate) answer: oneshot::Sender<Answer<R>>,
     pub(crate) since: Instant,
-    /// Open for as long as the job waits.
-    pub(crate) waiting: Span,
+    /// Dropped when the job no longer waits.
+    pub(crate) waiting: Waiting,
 }
 
 impl<J, R> Pending<J, R> {
@@ -39,6 +39,13 @@ pub(crate) struct Batch<J, R> {
     pub(crate) jobs: Vec<Pending<J, R>>,
     pub(crate) kind: u32,
     pub(crate) tokens: usize,
+}
+
+impl<J, R> Batch<J, R> {
+    /// Tokens of all jobs; none for a job that is to run alone, whatever its size.
+    pub(crate) fn tokens(&self) -> Option<usize> {
+        (self.tokens < usize::MAX).then_some(self.tokens)
+    }
 }
 
 /// Jobs of one worker, oldest first.

@@ -174,6 +174,18 @@ impl KvCache {
         self.tail.iter().flatten().map(|tail| layer_bytes(&tail.room)).sum()
     }
 
+    /// Bytes of several caches together; a block that some of them share counts once.
+    pub fn total_bytes(caches: &[Self]) -> usize {
+        let mut blocks: Vec<&Arc<Block>> = Vec::new();
+        for block in caches.iter().flat_map(|cache| &cache.shared) {
+            if !blocks.iter().any(|known| Arc::ptr_eq(known, block)) {
+                blocks.push(block);
+            }
+        }
+        let shared: usize = blocks.iter().flat_map(|block| &block.layers).map(layer_bytes).sum();
+        shared + caches.iter().map(Self::tail_bytes).sum::<usize>()
+    }
+
     /// Bytes of the shared blocks in the chain.
     pub fn shared_bytes(&self) -> usize {
         self.shared.iter().flat_map(|b| &b.layers).map(layer_bytes).sum()

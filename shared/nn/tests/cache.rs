@@ -189,3 +189,21 @@ fn misfits_are_refused_and_change_nothing() {
     assert!(cache.truncate(4).is_err() && other.truncate(4).is_err());
     assert_eq!(contents(&other), before);
 }
+
+#[test]
+fn what_caches_share_counts_once_among_them() {
+    let mut one = KvCache::new(LAYERS);
+    append(&mut one, 1, 4);
+    let mut other = one.share();
+    append(&mut other, 2, 2);
+    let (blocks, tail) = (one.shared_bytes(), other.tail_bytes());
+    assert!(blocks > 0 && tail > 0);
+    let alien = {
+        let mut alien = KvCache::new(LAYERS);
+        append(&mut alien, 3, 4);
+        alien.share()
+    };
+    assert_eq!(KvCache::total_bytes(&[one.clone(), other.clone()]), blocks + tail);
+    assert_eq!(KvCache::total_bytes(&[one, other, alien]), 2 * blocks + tail);
+    assert_eq!(KvCache::total_bytes(&[]), 0);
+}

@@ -2,7 +2,8 @@
 //!
 //! A process loads its configuration with [`config::load`], builds its gRPC services, adds them to [`Services`], binds a
 //! [`Listener`] and calls [`serve`], which returns when the shutdown future resolves and the calls under way have ended,
-//! or the drain limit has passed. Handlers find their caller's deadline and cancellation in [`CallContext`].
+//! or the drain limit has passed. With [`Ops`], requests are counted, and metrics and probes are answered on a port of their
+//! own. Handlers find their caller's deadline and cancellation in [`CallContext`].
 //!
 //! [`serve_web`] serves plain HTTP with the same guards, for browsers and clients without gRPC.
 //!
@@ -13,7 +14,9 @@ pub mod call;
 pub mod config;
 mod connection;
 mod listen;
+mod ops;
 mod remap;
+mod requests;
 mod server;
 mod shutdown;
 mod tenant;
@@ -22,6 +25,7 @@ mod web;
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
+pub use ops::{Ops, OpsConfig};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
 pub use tenant::Tenant;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
@@ -15,12 +15,14 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::{Layer, Service};
 use unipic_api::{ApiError, Reason};
-use unipic_telemetry::ServerTraceLayer;
+use unipic_telemetry::CountedServerLayer;
 
 use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
 use crate::connection::serve_connection;
 use crate::listen::{Accepted, ListenAddress, Listener};
+use crate::ops::{self, Ops};
+use crate::requests::request_metrics;
 
 /// Connections at once; further ones are closed as they come.
 const MAX_CONNECTIONS: usize = 4096;
@@ -118,6 +120,7 @@ impl Readiness {
 pub struct Services {
     routes: RoutesBuilder,
     readiness: Readiness,
+    ops: Ops,
 }
 
 impl Services {
@@ -140,7 +143,7 @@ impl Services {
         let readiness = Readiness { health, names: Vec::new(), state: watch::Sender::new(State::Loading) };
         // tonic-health says SERVING for the whole from the start.
         readiness.tell(ServingStatus::NotServing).await;
-        Self { routes, readiness }
+        Self { routes, readiness, ops: Ops::default() }
     }
 
     /// Adds a generated server. Set its message limits before: they are the service's own.
@@ -154,6 +157,13 @@ impl Services {
         self.routes.add_service(service);
         self.readiness.names.push(S::NAME);
         self.readiness.health.set_service_status(S::NAME, ServingStatus::NotServing).await;
+        self
+    }
+
+    /// Counts requests into the metrics of `ops`, and answers on its listener for as long as the server runs.
+    #[must_use]
+    pub fn with_ops(mut self, ops: Ops) -> Self {
+        self.ops = ops;
         self
     }
 
@@ -180,14 +190,18 @@ pub async fn serve(
     config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let Services { routes, readiness } = services;
+    let Services { routes, readiness, ops: Ops { metrics, listener: operators } } = services;
+    let requests = CountedServerLayer(request_metrics(&metrics, &readiness.names));
+    // Ends with this function: operators are answered until the last call has drained.
+    let _operators = operators
+        .map(|bound| AbortOnDropHandle::new(tokio::spawn(ops::answer(bound, metrics, readiness.state.subscribe()))));
     let calls = TaskTracker::new();
     let guard = CallLayer {
         max_call: Duration::from_secs_f64(config.max_call_seconds),
         state: readiness.state.subscribe(),
         calls: calls.clone(),
     };
-    let service = ServerTraceLayer.layer(guard.layer(routes.routes().prepare()));
+    let service = requests.layer(guard.layer(routes.routes().prepare()));
     let drain = CancellationToken::new();
     let connect = |accepted| {
         let (service, drain) = (service.clone(), drain.clone());

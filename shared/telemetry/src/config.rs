@@ -1,4 +1,4 @@
-//! What an operator chooses about logs and traces.
+//! What an operator chooses about logs, traces and metrics.
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -14,7 +14,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Configuration of logs and traces.
+/// Configuration of logs, traces and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
@@ -24,8 +24,11 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// What is logged, in the syntax of tracing's `EnvFilter`, such as `info,unipic_engine=debug`.
     pub log_filter: String,
-    /// Where spans go: an `http://host:port` of an OTLP collector that speaks gRPC. Nothing is exported without it.
+    /// Where spans and metrics go: an `http://host:port` of an OTLP collector that speaks gRPC. Nothing is exported without
+    /// it.
     pub otlp_endpoint: Option<String>,
+    /// Seconds between two exports of metrics to that collector.
+    pub metrics_seconds: u64,
 }
 
 impl Default for TelemetryConfig {
@@ -35,6 +38,7 @@ impl Default for TelemetryConfig {
             log_format: LogFormat::Text,
             log_filter: "info".into(),
             otlp_endpoint: None,
+            metrics_seconds: 15,
         }
     }
 }
@@ -67,6 +71,9 @@ impl TelemetryConfig {
         {
             violations.push(("otlp_endpoint", format!("{endpoint:?} is not of the form http://host:port")));
         }
+        if !(1..=3600).contains(&self.metrics_seconds) {
+            violations.push(("metrics_seconds", "must be from 1 to 3600".into()));
+        }
         violations
     }
 }
@@ -94,8 +101,9 @@ mod tests {
             log_format: LogFormat::Json,
             log_filter: "unipic=loudly".into(),
             otlp_endpoint: Some("localhost:4317".into()),
+            metrics_seconds: 0,
         };
         let keys: Vec<_> = config.violations().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["service_name", "log_filter", "otlp_endpoint"]);
+        assert_eq!(keys, ["service_name", "log_filter", "otlp_endpoint", "metrics_seconds"]);
     }
 }

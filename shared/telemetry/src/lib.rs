@@ -1,4 +1,4 @@
-//! Traces and logs: set-up at the start of a process, W3C propagation, and one span per RPC.
+//! Traces, logs and metrics: set-up at the start of a process, W3C propagation, one span per RPC, and what is counted.
 //!
 //! Logs are tracing's events, with the trace they belong to; spans go to a collector over OTLP when an endpoint is set.
 //! The span of a streaming RPC lives as long as its response body: the handler of a generation returns in microseconds,
@@ -7,12 +7,14 @@
 pub mod config;
 mod export;
 mod format;
+pub mod metrics;
 pub mod propagation;
 pub mod rpc;
 mod setup;
 pub mod web;
 
 pub use config::{LogFormat, TelemetryConfig};
-pub use rpc::{ClientTrace, ClientTraceLayer, ServerTrace, ServerTraceLayer};
+pub use metrics::Metrics;
+pub use rpc::{ClientTrace, ClientTraceLayer, CountedServerLayer, ServerTrace, ServerTraceLayer};
 pub use setup::{Guard, TelemetryError, init, subscriber};
 pub use web::WebTraceLayer;

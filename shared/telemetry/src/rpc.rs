@@ -15,11 +15,17 @@ use tower::{Layer, Service};
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::metrics::{RequestMetrics, RunningRequest};
 use crate::propagation;
 
 /// Adds [`ServerTrace`] to a server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServerTraceLayer;
+
+/// Adds [`ServerTrace`] to a server whose requests are counted too: both need to see how a call ends, and one look is
+/// enough.
+#[derive(Debug, Clone)]
+pub struct CountedServerLayer(pub RequestMetrics);
 
 /// Adds [`ClientTrace`] to a client's channel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +35,7 @@ pub struct ClientTraceLayer;
 #[derive(Debug, Clone)]
 pub struct ServerTrace<S> {
     inner: S,
+    metrics: Option<RequestMetrics>,
 }
 
 /// A span per call, announced to the server.
@@ -41,7 +48,15 @@ impl<S> Layer<S> for ServerTraceLayer {
     type Service = ServerTrace<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ServerTrace { inner }
+        ServerTrace { inner, metrics: None }
+    }
+}
+
+impl<S> Layer<S> for CountedServerLayer {
+    type Service = ServerTrace<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ServerTrace { inner, metrics: Some(self.0.clone()) }
     }
 }
 
@@ -80,8 +95,11 @@ where
             None => Span::none(),
         };
         propagation::set_parent(&span, request.headers());
+        let is_counted = names(request.uri().path()).is_some();
+        let request_metrics = self.metrics.as_ref().filter(|_| is_counted);
+        let counted = request_metrics.map(|metrics| metrics.begin(request.uri().path()));
         let future = span.in_scope(|| self.inner.call(request));
-        TracedFuture { future, call: Some(Call { span, side: Side::Server, is_recorded: false }) }
+        TracedFuture { future, call: Some(Call { span, side: Side::Server, is_recorded: false, counted }) }
     }
 }
 
@@ -113,7 +131,7 @@ where
         };
         propagation::inject(&span, request.headers_mut());
         let future = span.in_scope(|| self.inner.call(request));
-        TracedFuture { future, call: Some(Call { span, side: Side::Client, is_recorded: false }) }
+        TracedFuture { future, call: Some(Call { span, side: Side::Client, is_recorded: false, counted: None }) }
     }
 }
 
@@ -155,12 +173,20 @@ struct Call {
     span: Span,
     side: Side,
     is_recorded: bool,
+    counted: Option<RunningRequest>,
 }
 
 impl Call {
     fn record(&mut self, code: Code) {
+        self.record_with(code, None);
+    }
+
+    fn record_with(&mut self, code: Code, headers: Option<&HeaderMap>) {
         if std::mem::replace(&mut self.is_recorded, true) {
             return;
+        }
+        if let Some(counted) = self.counted.take() {
+            counted.ended(code, headers);
         }
         self.span.record("rpc.grpc.status_code", i64::from(code as i32));
         if self.side.is_error(code) {
@@ -171,7 +197,7 @@ impl Call {
     /// Records the status that headers or trailers carry, where they do.
     fn record_from(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
-            self.record(Code::from_bytes(status.as_bytes()));
+            self.record_with(Code::from_bytes(status.as_bytes()), Some(headers));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The start and the end of a process's telemetry.
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -17,12 +18,13 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::export::Reporting;
 use crate::format::WithTrace;
+use crate::metrics::Metrics;
 
 /// How long one export may take. A collector that is slower is as good as down, and the spans waiting behind it are
 /// dropped rather than kept.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the end of a process may wait for the last spans.
+/// How long the end of a process may wait for the last spans and metrics.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Spans that may wait for export; further ones are dropped.
@@ -50,11 +52,12 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Keeps telemetry alive. The last spans are exported when it is dropped, within two seconds.
+/// Keeps telemetry alive. The last spans and metrics are exported when it is dropped, within two seconds.
 #[derive(Debug)]
 #[must_use = "spans are exported only while the guard lives"]
 pub struct Guard {
     provider: SdkTracerProvider,
+    metrics: Metrics,
 }
 
 impl Guard {
@@ -63,17 +66,34 @@ impl Guard {
         if let Err(error) = self.provider.force_flush() {
             tracing::debug!(%error, "spans were not exported");
         }
+        self.metrics.flush();
+    }
+
+    /// The process's metrics, to be handed to whoever counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // Side by side, since each may wait for the same collector; and the metrics' own limit is longer than ours.
+        let (metrics, (told, ended)) = (self.metrics.clone(), mpsc::channel());
+        let started = Instant::now();
+        let exporting = std::thread::Builder::new().name("last-metrics".into()).spawn(move || {
+            metrics.shutdown();
+            // Nobody waits any more where this took too long.
+            let _ = told.send(());
+        });
         // A collector that is down is no reason to fail at the end, and there is nobody left to tell.
         let _ = self.provider.shutdown_with_timeout(FLUSH_TIMEOUT);
+        if exporting.is_ok() {
+            let _ = ended.recv_timeout(FLUSH_TIMEOUT.saturating_sub(started.elapsed()));
+        }
     }
 }
 
-/// Sets up logs (on standard error) and traces for the whole process. Keep the guard until the end.
+/// Sets up logs (on standard error) and traces for the whole process, and its metrics. Keep the guard until the end.
 ///
 /// With an endpoint, call it inside a multi-threaded tokio runtime: the exporter's connection lives there.
 ///
@@ -84,7 +104,7 @@ pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
     }
     let provider = provider(config)?;
     subscriber(config, &provider, std::io::stderr).try_init().map_err(|_| TelemetryError::Twice)?;
-    Ok(Guard { provider })
+    Ok(Guard { provider, metrics: Metrics::new(config)? })
 }
 
 /// The subscriber that [`init`] makes global, for tests that bring their own spans' destination and log writer.
@@ -120,13 +140,17 @@ where
     tracing_subscriber::registry().with(logs.with_filter(filter)).with(spans)
 }
 
-fn provider(config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
-    let resource = Resource::builder_empty()
+/// What spans and metrics say of the process they come from.
+pub(crate) fn resource(config: &TelemetryConfig) -> Resource {
+    Resource::builder_empty()
         .with_service_name(config.service_name.clone())
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(opentelemetry::KeyValue::new("process.pid", i64::from(std::process::id())))
-        .build();
-    let builder = SdkTracerProvider::builder().with_resource(resource);
+        .build()
+}
+
+fn provider(config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
+    let builder = SdkTracerProvider::builder().with_resource(resource(config));
     let Some(endpoint) = &config.otlp_endpoint else {
         return Ok(builder.build());
     };

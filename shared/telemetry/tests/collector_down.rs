@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use unipic_telemetry::metrics::KeyValue;
 use unipic_telemetry::{TelemetryConfig, TelemetryError, init};
 
 #[test]
@@ -9,7 +10,8 @@ fn a_dead_collector_holds_nobody_up() {
     // Accepts connections into its backlog and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    let config = TelemetryConfig { otlp_endpoint: Some(endpoint), ..TelemetryConfig::for_service("test") };
+    let config =
+        TelemetryConfig { otlp_endpoint: Some(endpoint), metrics_seconds: 1, ..TelemetryConfig::for_service("test") };
     assert!(matches!(init(&config), Err(TelemetryError::NoRuntime)));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -22,6 +24,17 @@ fn a_dead_collector_holds_nobody_up() {
     }
     let took = start.elapsed();
     assert!(took < Duration::from_secs(5), "20000 spans took {took:?}");
+    let requests = guard.metrics().counter("unipic.requests", "Requests.");
+    // Past the beginning of the first export, so that one is stuck at the collector while the rest is counted.
+    std::thread::sleep(Duration::from_millis(1500));
+    let start = Instant::now();
+    for _ in 0..100_000 {
+        requests.add(1, &[KeyValue::new("code", "OK")]);
+    }
+    let text = guard.metrics().render();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "counting to 100000 and one look took {took:?}");
+    assert!(text.contains("unipic_requests_total{code=\"OK\"} 100000"), "{text}");
     let start = Instant::now();
     drop(guard);
     let took = start.elapsed();

@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("unipic-weights", &[], &["tonic", "tokio"]),
     ("unipic-models", &["nn", "weights"], &["tonic", "tokio"]),
     ("unipic-engine", &[], &["candle", "tonic"]),
+    ("unipic-engine-metrics", &["engine", "telemetry"], &["candle"]),
     ("unipic-wire", &["api"], &[]),
     ("unipic-serving", &["api", "telemetry"], &["candle"]),
     ("unipic-client", &["api", "telemetry"], &["candle"]),
@@ -29,13 +30,15 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("unipic-test-support", &[], &["tonic", "tokio"]),
 ];
 
-const SHARED: &[&str] = &["api", "client", "engine", "models", "nn", "serving", "telemetry", "weights", "wire"];
+const SHARED: &[&str] =
+    &["api", "client", "engine", "engine-metrics", "models", "nn", "serving", "telemetry", "weights", "wire"];
 
 const ASSEMBLY: &[&str] = &[
     "api",
     "client",
     "decoder",
     "engine",
+    "engine-metrics",
     "eval",
     "gateway",
     "imaging",

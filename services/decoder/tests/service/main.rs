@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod core;
+mod observed;
 mod wire;
 
 use candle_core::{DType, Device, Tensor};

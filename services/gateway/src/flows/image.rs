@@ -6,11 +6,11 @@ use std::time::Instant;
 use futures::StreamExt;
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
-use unipic_client::Patience;
 use unipic_imaging::{Format, Rgb8};
 use unipic_serving::CallContext;
 
-use super::replay::{Delivery, make_good};
+use super::attempts::Attempts;
+use super::replay::Delivery;
 use super::{blame, ms_since, take_place};
 use crate::admission::Ticket;
 use crate::backends::{Backends, ReplyStream, SynthesisEvent, SynthesisImage};
@@ -62,22 +62,25 @@ pub(crate) async fn make_images<B: Backends>(
     events: Events<ImageEvent>,
 ) -> Result<(), ApiError> {
     let place = take_place(ticket, &events).await?;
+    let turn = Instant::now();
     let parameters = flow.spec.parameters(flow.model.facts.synthesis.stride, flow.source.is_some());
     let mut delivery = Delivery::new(flow.spec.n);
-    let mut patience = flow.gateway.shared.retries.synthesis.begin(Some(flow.call.deadline));
+    let mut attempts = Attempts::begin(&flow.gateway, pb::Backend::Synthesis, flow.call.deadline);
     let timings = loop {
-        let span = tracing::info_span!("synthesize", seed = flow.spec.seed, attempt = patience.attempt());
-        let attempt = flow.attempt(delivery.rest(&parameters), &mut delivery, &mut patience, &events);
+        let span = tracing::info_span!("synthesize", seed = flow.spec.seed, attempt = attempts.number());
+        let attempt = flow.attempt(delivery.rest(&parameters), &mut delivery, &mut attempts, &events);
         match attempt.instrument(span).await {
             Ok(timings) => break timings,
             // The same request with the same seed makes the same images, wherever it is made.
             Err(error) => {
-                let lost = make_good(&mut patience, error, pb::Backend::Synthesis, |event| events.offer(event)).await;
+                let lost = attempts.make_good(error, |event| events.offer(event)).await;
                 lost.map_err(|error| blame::image_request(error, flow.text_field()))?;
             }
         }
     };
+    attempts.ended_well();
     place.done();
+    flow.gateway.shared.metrics.images_made(flow.task(), flow.spec.n, turn.elapsed());
     let done = pb::ImageDone {
         options: Some(flow.spec.to_options()),
         timings: Some(timings),
@@ -87,6 +90,11 @@ pub(crate) async fn make_images<B: Backends>(
 }
 
 impl<B: Backends> ImageFlow<B> {
+    /// What is asked for, in one word.
+    fn task(&self) -> &'static str {
+        if self.source.is_some() { "edit" } else { "generate" }
+    }
+
     /// What the request calls the user's text.
     fn text_field(&self) -> &'static str {
         if self.source.is_some() { "instruction" } else { "prompt" }
@@ -97,7 +105,7 @@ impl<B: Backends> ImageFlow<B> {
         &self,
         parameters: pb::SynthesisParameters,
         delivery: &mut Delivery,
-        patience: &mut Patience,
+        attempts: &mut Attempts,
         events: &Events<ImageEvent>,
     ) -> Result<pb::SynthesisTimings, ApiError> {
         let source = self.source.as_ref().map(|source| source.pixels.clone());
@@ -109,7 +117,7 @@ impl<B: Backends> ImageFlow<B> {
                 SynthesisEvent::Progress(progress) => {
                     if let Some(progress) = delivery.progress(progress) {
                         // What is only repeated is no sign that it will end: the request itself may be what kills.
-                        patience.worked();
+                        attempts.worked();
                         events.send(ImageEvent::Progress(self.progress(progress, began))).await?;
                     }
                 }

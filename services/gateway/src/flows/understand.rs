@@ -5,10 +5,9 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
-use unipic_client::Patience;
 use unipic_serving::CallContext;
 
-use super::replay::make_good;
+use super::attempts::Attempts;
 use super::{blame, encode, ms_since, take_place};
 use crate::admission::Ticket;
 use crate::backends::{AnswerEvent, AnswerSpec, Backends};
@@ -71,13 +70,15 @@ pub(crate) async fn understand<B: Backends>(
     let done = speak(&gateway, answer, &call, &mut speech).instrument(span).await.map_err(blame::question)?;
     place.done();
     let total_ms = ms_since(began);
+    // Counted back from the end: the first token may be part of a character that is not whole yet.
+    let first_token_ms = (total_ms - done.decode_ms).max(0.0);
+    gateway.shared.metrics.answered(first_token_ms, done.prompt_tokens, done.completion_tokens);
     let summary = pb::UnderstandDone {
         finish_reason: done.finish_reason,
         prompt_tokens: done.prompt_tokens,
         completion_tokens: done.completion_tokens,
         encode_ms,
-        // Counted back from the end: the first token may be part of a character that is not whole yet.
-        first_token_ms: (total_ms - done.decode_ms).max(0.0),
+        first_token_ms,
         total_ms,
         encoder_path: path as i32,
         seed,
@@ -152,14 +153,13 @@ async fn speak<B: Backends>(
     call: &CallContext,
     speech: &mut Speech,
 ) -> Result<pb::AnswerDone, ApiError> {
-    let mut patience = gateway.shared.retries.decoder.begin(Some(call.deadline));
+    let mut attempts = Attempts::begin(gateway, pb::Backend::Decoder, call.deadline);
     loop {
-        let error = match attempt(gateway, spec.clone(), call, speech, &mut patience).await {
+        let error = match attempt(gateway, spec.clone(), call, speech, &mut attempts).await {
             Err(error) if !speech.differs => error,
-            outcome => return outcome,
+            outcome => return outcome.inspect(|_| attempts.ended_well()),
         };
-        let resumed = |event: pb::Resumed| speech.events.offer(event);
-        make_good(&mut patience, error, pb::Backend::Decoder, resumed).await?;
+        attempts.make_good(error, |event| speech.events.offer(event)).await?;
     }
 }
 
@@ -169,7 +169,7 @@ async fn attempt<B: Backends>(
     spec: AnswerSpec<B::Embeddings>,
     call: &CallContext,
     speech: &mut Speech,
-    patience: &mut Patience,
+    attempts: &mut Attempts,
 ) -> Result<pb::AnswerDone, ApiError> {
     let mut replies = gateway.shared.backends.answer(spec, call).await?;
     let mut text = String::new();
@@ -178,7 +178,7 @@ async fn attempt<B: Backends>(
             AnswerEvent::Text(delta) => {
                 text.push_str(&delta);
                 if speech.hear(&text).await? {
-                    patience.worked();
+                    attempts.worked();
                 }
             }
             AnswerEvent::Done(done) => return Ok(done),

@@ -15,6 +15,7 @@ use unipic_gateway::{
 };
 use unipic_imaging::{Format, Rgb8, encode};
 use unipic_serving::{Problems, Validate};
+use unipic_telemetry::Metrics;
 
 /// What the fakes do and what they saw.
 #[derive(Debug, Default)]
@@ -237,11 +238,16 @@ pub(crate) async fn gateway_for(script: Script, max_running: usize, max_queued: 
 }
 
 pub(crate) async fn with_config(script: Script, config: Config) -> (Gateway<Fake>, Arc<Script>) {
+    counted(script, config, &Metrics::default()).await
+}
+
+/// The same, counting into `metrics`.
+pub(crate) async fn counted(script: Script, config: Config, metrics: &Metrics) -> (Gateway<Fake>, Arc<Script>) {
     let mut problems = Problems::default();
     config.validate(&mut problems);
     assert!(problems.found().is_empty(), "{problems:?}");
     let script = Arc::new(script);
-    let gateway = Gateway::new(Fake(Arc::clone(&script)), config);
+    let gateway = Gateway::counted(Fake(Arc::clone(&script)), config, metrics);
     gateway.refresh_model().await.expect("the fakes fit each other");
     (gateway, script)
 }

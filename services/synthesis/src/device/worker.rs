@@ -79,6 +79,10 @@ impl Worker for SynthesisWorker {
         job.kind()
     }
 
+    fn kind_name(&self, kind: u32) -> &'static str {
+        ["image", "encode", "decode", "head", "vae"].get(kind as usize).copied().unwrap_or("job")
+    }
+
     fn run(&mut self, jobs: Vec<Job>) -> Vec<std::result::Result<Reply, JobError>> {
         if let [Job::Head { .. }, ..] = jobs[..] {
             return self.head_steps(jobs);
