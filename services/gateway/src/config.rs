@@ -1,9 +1,11 @@
 //! The gateway's configuration: parsed once, judged whole, never read again from elsewhere.
 
 use serde::Deserialize;
-use unipic_client::Endpoint;
-use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_client::{ClientTlsConfig, Endpoint, ServerIdentity};
+use unipic_serving::{ListenAddress, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
+
+use crate::auth::AuthConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_GATEWAY_` and the key
 /// in capitals, tables separated by `__`.
@@ -16,12 +18,20 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
-    /// Replicas of the understanding encoder, each `http://host:port` or `unix:/path`.
+    /// Encryption of the public service, and which peers may call it.
+    pub tls: ServerTlsConfig,
+    /// Keys of the public service.
+    pub auth: AuthConfig,
+    /// Replicas of the understanding encoder, each `https://host:port`, `http://host:port` or `unix:/path`.
     pub understanding: Vec<Endpoint>,
     /// Replicas of the synthesis service.
     pub synthesis: Vec<Endpoint>,
     /// Replicas of the decoder.
     pub decoder: Vec<Endpoint>,
+    /// Encryption of the connections to `https://` replicas.
+    pub client_tls: ClientTlsConfig,
+    /// Who the replicas must be, where services have identities of their own.
+    pub server_identities: ServerIdentities,
     /// Name told by GetModel; made from the sizes when left out.
     pub model_name: Option<String>,
     /// What is accepted.
@@ -48,9 +58,13 @@ impl Default for Config {
             listen: server.listen,
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            tls: server.tls,
+            auth: AuthConfig::default(),
             understanding: local(50052),
             synthesis: local(50053),
             decoder: local(50054),
+            client_tls: ClientTlsConfig::default(),
+            server_identities: ServerIdentities::default(),
             model_name: None,
             limits: LimitsConfig::default(),
             defaults: Defaults::default(),
@@ -59,6 +73,19 @@ impl Default for Config {
             telemetry: TelemetryConfig::for_service("unipic-gateway"),
         }
     }
+}
+
+/// Who the services behind the gateway must be: `spiffe://domain/service`, `spiffe://domain/*` or a host name. One left out
+/// is held to `client_tls.server_identity`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerIdentities {
+    /// The understanding encoder.
+    pub understanding: Option<ServerIdentity>,
+    /// The synthesis service.
+    pub synthesis: Option<ServerIdentity>,
+    /// The decoder.
+    pub decoder: Option<ServerIdentity>,
 }
 
 /// What is accepted. Limits that depend on the model (output pixels, prompt bytes) are cut further by what it can hold.
@@ -169,6 +196,7 @@ impl Config {
             listen: self.listen.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            tls: self.tls.clone(),
         }
     }
 }
@@ -176,11 +204,17 @@ impl Config {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         self.server().validate(problems);
+        let is_encrypted =
+            self.client_tls != ClientTlsConfig::default() || self.server_identities != ServerIdentities::default();
         for (key, endpoints) in
             [("understanding", &self.understanding), ("synthesis", &self.synthesis), ("decoder", &self.decoder)]
         {
             problems.check(!endpoints.is_empty(), key, "needs at least one endpoint");
+            let is_plain = is_encrypted && endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Http(_)));
+            problems.check(!is_plain, key, "has an http:// endpoint although `client_tls` is set: write https://");
         }
+        problems.section("auth", &self.auth);
+        problems.section("client_tls", &self.client_tls);
         let named = self.model_name.as_ref().is_none_or(|name| !name.trim().is_empty());
         problems.check(named, "model_name", "must not be empty");
         problems.check(self.refresh_seconds >= 1, "refresh_seconds", "must be at least 1");

@@ -1,11 +1,14 @@
 //! The gateway as a process: a listener, the service, health, and a clean end.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
-use unipic_client::NoEndpoints;
+use unipic_client::{ClientTls, Endpoint, NoEndpoints, ServerIdentity, connect_with};
 use unipic_serving::{Drained, Listener, ServerConfig, Services, serve};
 
+use crate::auth::Keys;
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -23,10 +26,20 @@ impl<B: Backends> Gateway<B> {
             .max_encoding_message_size(PUBLIC_RESPONSE_BYTES)
     }
 
+    /// The configured keys, for every way into the gateway.
+    pub fn keys(&self) -> Keys {
+        Keys::new(&self.shared.config.auth)
+    }
+
     /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every backend has
     /// said what it holds.
     pub async fn serve(self, listener: Listener, server: &ServerConfig, shutdown: impl Future<Output = ()>) -> Drained {
-        let services = Services::new().await.add(self.service()).await;
+        let keys = self.keys();
+        match keys.is_required() {
+            true => tracing::info!(?keys, "calls need a key"),
+            false => tracing::info!("no keys: whoever can connect may call; set `auth.keys` to change that"),
+        }
+        let services = Services::new().await.add(self.service()).await.guarded_by(Arc::new(keys));
         let readiness = services.readiness();
         let ended = CancellationToken::new();
         let follow = self.follow_backends(ended.clone());
@@ -54,7 +67,15 @@ pub async fn run(
     listener: Listener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, NoEndpoints> {
-    let backends = RemoteBackends::new(&config.understanding, &config.synthesis, &config.decoder)?;
+    let (tls, identities) = (ClientTls::new(&config.client_tls), &config.server_identities);
+    let to = |endpoints: &[Endpoint], identity: &Option<ServerIdentity>| {
+        connect_with(endpoints, &tls.expecting(identity.as_ref()))
+    };
+    let backends = RemoteBackends::over(
+        to(&config.understanding, &identities.understanding)?,
+        to(&config.synthesis, &identities.synthesis)?,
+        to(&config.decoder, &identities.decoder)?,
+    );
     let server = config.server();
     Ok(Gateway::new(backends, config).serve(listener, &server, shutdown).await)
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use unipic_gateway::auth::AuthConfig;
 use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ListenAddress, Problems, ServerConfig, Validate};
+use unipic_serving::{ListenAddress, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_NODE_` and the key in
@@ -19,6 +20,10 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
+    /// Encryption of the public service, and which peers may call it.
+    pub tls: ServerTlsConfig,
+    /// Keys of the public service.
+    pub auth: AuthConfig,
     /// `nano`, the embedded model, or the folder of a checkpoint in any layout.
     pub model: PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
@@ -50,6 +55,8 @@ impl Default for Config {
             listen: gateway.listen,
             drain_seconds: gateway.drain_seconds,
             max_call_seconds: gateway.max_call_seconds,
+            tls: gateway.tls,
+            auth: gateway.auth,
             model: load.model,
             device: load.device,
             dtype: load.dtype,
@@ -82,6 +89,8 @@ impl Config {
             listen: self.listen.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            tls: self.tls.clone(),
+            auth: self.auth.clone(),
             model_name: self.model_name.clone(),
             limits: self.limits.clone(),
             defaults: self.defaults.clone(),

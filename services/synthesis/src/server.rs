@@ -1,7 +1,7 @@
 //! The process: what it loads, and how it serves.
 
 use unipic_api::{ApiError, limits};
-use unipic_client::NoEndpoints;
+use unipic_client::{ClientTls, NoEndpoints, connect_with};
 use unipic_engine::{Engine, EngineConfig};
 use unipic_models::load::LoadError;
 use unipic_serving::{Drained, Listener, Services, serve_when_warm};
@@ -72,7 +72,8 @@ pub fn build(config: &Config) -> Result<Synthesis<RemoteDecoder>, BuildError> {
         queue_capacity: config.max_concurrent,
         max_batch_tokens: config.max_batch_tokens,
     })?;
-    Ok(Synthesis::new(&engine, parts, RemoteDecoder::new(&config.decoder)?, config.limits()))
+    let decoder = connect_with(&config.decoder, &ClientTls::new(&config.client_tls))?;
+    Ok(Synthesis::new(&engine, parts, RemoteDecoder::over(decoder), config.limits()))
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every kind of job has

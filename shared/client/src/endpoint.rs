@@ -1,14 +1,19 @@
 //! Where a server is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::Channel;
+use unipic_tls::ClientTls;
+
+use crate::secure::{self, LastRefusal};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,18 +26,20 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// Where a server is: `http://host:port`, or `unix:/path` for a socket on this host.
+/// Where a server is: `https://host:port`, `http://host:port`, or `unix:/path` for a socket on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// HTTP/2 over TCP, without TLS.
     Http(Uri),
+    /// HTTP/2 over TLS.
+    Https(Uri),
     /// HTTP/2 over a Unix socket.
     Unix(PathBuf),
 }
 
 /// A text that names no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not of the form http://host:port or unix:/path")]
+#[error("{0:?} is not of the form https://host:port, http://host:port or unix:/path")]
 pub struct InvalidEndpoint(String);
 
 impl FromStr for Endpoint {
@@ -46,8 +53,12 @@ impl FromStr for Endpoint {
         }
         let uri: Uri = text.parse().map_err(|_| invalid())?;
         let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-        let is_right = uri.scheme_str() == Some("http") && uri.port_u16().is_some() && is_bare;
-        is_right.then_some(Self::Http(uri)).ok_or_else(invalid)
+        match uri.scheme_str() {
+            _ if uri.port_u16().is_none() || !is_bare => Err(invalid()),
+            Some("http") => Ok(Self::Http(uri)),
+            Some("https") => Ok(Self::Https(uri)),
+            _ => Err(invalid()),
+        }
     }
 }
 
@@ -69,15 +80,24 @@ impl<'de> serde::Deserialize<'de> for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
+            Self::Http(uri) | Self::Https(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
 impl Endpoint {
-    /// A channel that connects at the first call and again whenever the connection is lost.
-    pub(crate) fn channel(&self) -> Channel {
+    /// True when what is sent there can be read on the way: over TCP to another host without TLS.
+    pub fn is_exposed(&self) -> bool {
+        let Self::Http(uri) = self else { return false };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_loopback = host.parse::<IpAddr>().map_or(host == "localhost", |address| address.is_loopback());
+        !is_loopback
+    }
+
+    /// A channel that connects at the first call and again whenever the connection is lost. Why a handshake failed is noted
+    /// in `refusal`: the channel's errors do not tell.
+    pub(crate) fn channel(&self, tls: &ClientTls, refusal: &Arc<LastRefusal>) -> Channel {
         let configure = |endpoint: tonic::transport::Endpoint| {
             endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -89,6 +109,15 @@ impl Endpoint {
         };
         match self {
             Self::Http(uri) => configure(tonic::transport::Endpoint::from(uri.clone())).connect_lazy(),
+            Self::Https(uri) => {
+                let (tls, refusal) = (tls.clone(), Arc::clone(refusal));
+                configure(tonic::transport::Endpoint::from(uri.clone())).connect_with_connector_lazy(tower::service_fn(
+                    move |uri: Uri| {
+                        let (tls, refusal) = (tls.clone(), Arc::clone(&refusal));
+                        async move { secure::connect(&uri, &tls, refusal).await.map(TokioIo::new) }
+                    },
+                ))
+            }
             Self::Unix(path) => {
                 let path = path.clone();
                 // HTTP wants an authority; nobody looks it up.
@@ -109,7 +138,8 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_and_written_the_same() {
-        for text in ["http://127.0.0.1:50051", "http://[::1]:1", "http://decoder.svc:50051", "unix:/run/u.sock"] {
+        let texts = ["http://127.0.0.1:50051", "http://[::1]:1", "https://decoder.svc:50051", "unix:/run/u.sock"];
+        for text in texts {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         assert_eq!("http://a:1/".parse::<Endpoint>(), "http://a:1".parse());
@@ -117,9 +147,23 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "a:1", "http://a", "https://a:1", "http://a:1/path", "unix:relative", "unix:", "http://:x"] {
+        for text in
+            ["", "a:1", "http://a", "https://a", "ftp://a:1", "http://a:1/path", "unix:relative", "unix:", "http://:x"]
+        {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_plain_tcp_to_other_hosts_is_exposed() {
+        let is_exposed = |text: &str| text.parse::<Endpoint>().unwrap().is_exposed();
+        for text in ["http://localhost:1", "http://127.0.0.9:1", "http://[::1]:1", "https://10.0.0.1:1", "unix:/u.sock"]
+        {
+            assert!(!is_exposed(text), "{text}");
+        }
+        for text in ["http://10.0.0.1:1", "http://decoder.svc:1", "http://[fe80::1]:1", "http://localhost.evil:1"] {
+            assert!(is_exposed(text), "{text}");
         }
     }
 }

@@ -25,15 +25,19 @@
 //! # }
 //! ```
 
+mod api_key;
 mod connection;
 mod endpoint;
 mod error;
 mod replicas;
+mod secure;
 mod transport;
 mod unipic;
 
-pub use connection::{Connection, NoEndpoints, connect, decoder, synthesis, understanding};
+pub use api_key::{ApiKey, InvalidApiKey};
+pub use connection::{Connection, NoEndpoints, connect, connect_with, decoder, synthesis, understanding};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 pub use replicas::Replicas;
 pub use unipic::{CallOptions, Events, UniPicClient};
+pub use unipic_tls::{ClientTls, ClientTlsConfig, InvalidIdentity, ServerIdentity, TlsError};

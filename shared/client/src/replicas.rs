@@ -14,9 +14,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tower::{Service, ServiceExt};
+use unipic_api::ApiError;
+use unipic_tls::ClientTls;
 
 use crate::connection::NoEndpoints;
 use crate::endpoint::Endpoint;
+use crate::secure::LastRefusal;
 use crate::transport::{ReplicaBody, status_of};
 
 /// How long a replica is passed over after it broke a call.
@@ -32,6 +35,7 @@ pub struct Replicas {
 #[derive(Debug)]
 struct Replica {
     channel: Channel,
+    refusal: Arc<LastRefusal>,
     load: AtomicUsize,
     started: Instant,
     /// Milliseconds from `started` until which the replica is passed over.
@@ -39,9 +43,11 @@ struct Replica {
 }
 
 impl Replica {
-    fn new(endpoint: &Endpoint) -> Self {
+    fn new(endpoint: &Endpoint, tls: &ClientTls) -> Self {
+        let refusal = Arc::default();
         Self {
-            channel: endpoint.channel(),
+            channel: endpoint.channel(tls, &refusal),
+            refusal,
             load: AtomicUsize::new(0),
             started: Instant::now(),
             passed_over_until: AtomicU64::new(0),
@@ -67,6 +73,14 @@ impl InFlight {
         Self(replica.clone())
     }
 
+    /// The status of a call that came to nothing: why the handshake failed where it did, else what broke.
+    fn status(&self, error: tonic::transport::Error) -> Status {
+        match self.0.refusal.reason() {
+            Some(reason) => ApiError::unavailable(reason).into(),
+            None => status_of(error.into()),
+        }
+    }
+
     /// The replica broke the call.
     pub(crate) fn failed(&self) {
         let until = self.0.now() + u64::try_from(PENALTY.as_millis()).unwrap_or(u64::MAX);
@@ -81,14 +95,14 @@ impl Drop for InFlight {
 }
 
 impl Replicas {
-    /// Replicas at `endpoints`, connected to at the first call. Call it inside a tokio runtime.
+    /// Replicas at `endpoints`, connected to at the first call, those at `https://` by `tls`. Call it inside a tokio runtime.
     ///
     /// Errors: no endpoints.
-    pub fn new(endpoints: &[Endpoint]) -> Result<Self, NoEndpoints> {
+    pub fn new(endpoints: &[Endpoint], tls: &ClientTls) -> Result<Self, NoEndpoints> {
         if endpoints.is_empty() {
             return Err(NoEndpoints);
         }
-        let all = endpoints.iter().map(|endpoint| Arc::new(Replica::new(endpoint))).collect();
+        let all = endpoints.iter().map(|endpoint| Arc::new(Replica::new(endpoint, tls))).collect();
         Ok(Self { all, next: Arc::new(AtomicUsize::new(0)) })
     }
 
@@ -122,7 +136,7 @@ impl Service<Request<Body>> for Replicas {
                     Ok(response.map(|body| ReplicaBody::new(body, has_status, in_flight)))
                 }
                 Err(error) => {
-                    let status = status_of(error.into());
+                    let status = in_flight.status(error);
                     if status.code() == tonic::Code::Unavailable {
                         in_flight.failed();
                     }
@@ -140,7 +154,7 @@ mod tests {
     fn replicas(n: u16) -> Replicas {
         let endpoints: Vec<Endpoint> =
             (1..=n).map(|port| format!("http://127.0.0.1:{port}").parse().unwrap()).collect();
-        Replicas::new(&endpoints).unwrap()
+        Replicas::new(&endpoints, &ClientTls::default()).unwrap()
     }
 
     fn index(replicas: &Replicas, picked: &Arc<Replica>) -> usize {
@@ -177,6 +191,6 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_refused() {
-        assert!(Replicas::new(&[]).is_err());
+        assert!(Replicas::new(&[], &ClientTls::default()).is_err());
     }
 }

@@ -4,19 +4,27 @@
 //! [`Listener`] and calls [`serve`], which returns when the shutdown future resolves and the calls under way have ended,
 //! or the drain limit has passed. Handlers find their caller's deadline and cancellation in [`CallContext`].
 //!
+//! Connections are encrypted where [`ServerTlsConfig`] says so, and calls are let in by the peer's certificate
+//! (`tls.allowed`) and by a [`Guard`], before a handler or a body is touched.
+//!
 //! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
 //! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
 
+pub mod access;
 pub mod call;
 pub mod config;
 mod connection;
 mod listen;
+mod peers;
 mod remap;
+mod secure;
 mod server;
 mod shutdown;
 
+pub use access::Guard;
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
+pub use unipic_tls::{PeerIdentity, ServerTls, ServerTlsConfig};

@@ -1,6 +1,7 @@
 //! A server's life: loading, ready, draining, gone.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,11 +17,14 @@ use tonic_health::server::HealthReporter;
 use tower::{Layer, Service};
 use unipic_api::{ApiError, Reason};
 use unipic_telemetry::ServerTraceLayer;
+use unipic_tls::ServerTlsConfig;
 
+use crate::access::{Access, Guard};
 use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
-use crate::connection::serve_connection;
 use crate::listen::{Accepted, ListenAddress, Listener};
+use crate::peers::Peers;
+use crate::secure::{Door, serve_peer};
 
 /// Connections at once; further ones are closed as they come.
 const MAX_CONNECTIONS: usize = 4096;
@@ -39,12 +43,14 @@ pub struct ServerConfig {
     pub drain_seconds: f64,
     /// The longest any call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
+    /// Encryption, and which peers may call.
+    pub tls: ServerTlsConfig,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
         let listen = ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50051)));
-        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0 }
+        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0, tls: ServerTlsConfig::default() }
     }
 }
 
@@ -54,6 +60,13 @@ impl Validate for ServerConfig {
         problems.check(a_day.contains(&self.drain_seconds), "drain_seconds", "must be from 0 to 86400");
         let is_right = self.max_call_seconds > 0.0 && a_day.contains(&self.max_call_seconds);
         problems.check(is_right, "max_call_seconds", "must be above 0 and at most 86400");
+        problems.section("tls", &self.tls);
+        let is_unix = matches!(self.listen, ListenAddress::Unix(_));
+        problems.check(
+            !is_unix || !self.tls.is_on(),
+            "tls.certificate",
+            "a Unix socket is not encrypted: listen on TCP",
+        );
     }
 }
 
@@ -118,6 +131,7 @@ impl Readiness {
 pub struct Services {
     routes: RoutesBuilder,
     readiness: Readiness,
+    guard: Option<Arc<dyn Guard>>,
 }
 
 impl Services {
@@ -140,7 +154,13 @@ impl Services {
         let readiness = Readiness { health, names: Vec::new(), state: watch::Sender::new(State::Loading) };
         // tonic-health says SERVING for the whole from the start.
         readiness.tell(ServingStatus::NotServing).await;
-        Self { routes, readiness }
+        Self { routes, readiness, guard: None }
+    }
+
+    /// Asks `guard` about every call, those to health, to reflection and to methods that nobody serves included.
+    #[must_use]
+    pub fn guarded_by(self, guard: Arc<dyn Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Adds a generated server. Set its message limits before: they are the service's own.
@@ -180,31 +200,35 @@ pub async fn serve(
     config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let Services { routes, readiness } = services;
+    let Services { routes, readiness, guard } = services;
     let calls = TaskTracker::new();
-    let guard = CallLayer {
+    let layer = CallLayer {
         max_call: Duration::from_secs_f64(config.max_call_seconds),
         state: readiness.state.subscribe(),
         calls: calls.clone(),
+        access: Access { peers: Peers::new(&config.tls), guard },
     };
-    let service = ServerTraceLayer.layer(guard.layer(routes.routes().prepare()));
+    let service = ServerTraceLayer.layer(layer.layer(routes.routes().prepare()));
+    let door = Door::open(&listener, config);
+    let mut following = std::pin::pin!(door.follow_files());
     let drain = CancellationToken::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
+            never = &mut following => match never {},
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         let is_full = connections.len() >= MAX_CONNECTIONS;
         match accepted {
             Ok(_) if is_full => tracing::warn!("{MAX_CONNECTIONS} connections: a further one was closed"),
-            Ok(Accepted::Tcp(stream, peer)) => {
-                connections.spawn(serve_connection(stream, Some(peer), service.clone(), drain.clone()));
+            Ok(Accepted::Tcp(stream, address)) => {
+                connections.spawn(serve_peer(door.clone(), stream, Some(address), service.clone(), drain.clone()));
             }
             Ok(Accepted::Unix(stream)) => {
-                connections.spawn(serve_connection(stream, None, service.clone(), drain.clone()));
+                connections.spawn(serve_peer(door.clone(), stream, None, service.clone(), drain.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, mostly: accepting again at once would only burn the processor.
