@@ -1,7 +1,7 @@
 //! Encrypted connections between a real server and a real client: who is let in, what the others are told, and that
 //! certificates may change while calls are made.
 
-#![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests fail by panicking, as tests do.
 
 mod pki;
 
