@@ -39,8 +39,12 @@ pub(crate) enum Command {
     Edit(Edit),
     /// Describe an image, or answer a question about it.
     Describe(Describe),
-    /// Serve all four parts from this process: gRPC on one port.
+    /// Serve all four parts from this process: gRPC on one port, an HTTP API and a page on another.
     Serve(Serve),
+    /// Ask a server whether it takes calls.
+    ///
+    /// Without --server, the one at http://127.0.0.1:50051. No key is needed for this. Ends with status 0 when it serves, 1 when it does not or knows no service of that name, 3 when it does not answer.
+    Health(Health),
     /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
     Model(Model),
@@ -66,6 +70,7 @@ pub(crate) enum Command {
 
 /// Which model answers.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("url", |url| url.conflicts_with_all(["model", "device", "dtype", "linear"])))]
 pub(crate) struct Target {
     /// A running server, and how to come to it.
     #[command(flatten)]
@@ -243,12 +248,29 @@ pub(crate) struct Serve {
     /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, set `tls` and `auth` in the configuration file.
     #[arg(long)]
     pub(crate) listen: Option<String>,
+    /// Where the HTTP API and the page listen: host:port, unix:/path, or `off` [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<String>,
     /// How to load the model.
     #[command(flatten)]
     pub(crate) local: Local,
     /// Configuration file (TOML); flags and UNIPIC_NODE_* variables go before it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Ask a server whether it takes calls.
+#[derive(Args, Debug)]
+pub(crate) struct Health {
+    /// The server, any of our services, and how to come to it.
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// The gRPC service to ask about, such as unipic.v1.UniPic; the whole process when left out.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) service: String,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 /// Convert, inspect, pack and make checkpoints.
@@ -354,5 +376,8 @@ mod tests {
         let paths = [&command[..], &["--ca", "ca.crt", "--cert", "a.crt", "--key", "a.key"]].concat();
         Cli::try_parse_from(paths).unwrap();
         assert!(Cli::try_parse_from([&command[..], &["--cert", "a.crt"]].concat()).is_err());
+        assert!(Cli::try_parse_from([&command[..], &["--model", "nano"]].concat()).is_err());
+        let health = ["unipic", "health", "--server", "https://a:1", "--ca", "ca.crt", "--server-identity", "b"];
+        Cli::try_parse_from(health).unwrap();
     }
 }

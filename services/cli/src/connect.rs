@@ -105,7 +105,7 @@ impl LocalNode {
         let node = Node::load(config).await?;
         let listener = listen.bind().await.context("open the private socket")?;
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(node.serve(listener, async {
+        let served = tokio::spawn(node.serve(listener, None, async {
             // An end without a word is an end too.
             let _ = stopped.await;
         }));
@@ -113,9 +113,12 @@ impl LocalNode {
     }
 }
 
-/// A client with the certificates and the key that the flags name.
-fn client(endpoint: Endpoint, server: &Server) -> anyhow::Result<UniPicClient> {
-    let is_encrypted = matches!(endpoint, Endpoint::Https(_));
+/// How to come to a server, with the certificates that the flags name.
+///
+/// # Errors
+/// When the flags do not go together, or name files that are not good.
+pub(crate) fn tls(endpoint: &Endpoint, server: &Server) -> anyhow::Result<ClientTls> {
+    let is_encrypted = endpoint.is_encrypted();
     let wants_tls = server.ca.is_some() || server.cert.is_some() || server.server_identity.is_some();
     anyhow::ensure!(is_encrypted || !wants_tls, "--ca, --cert and --server-identity need an https:// server");
     let config = ClientTlsConfig {
@@ -124,10 +127,15 @@ fn client(endpoint: Endpoint, server: &Server) -> anyhow::Result<UniPicClient> {
         key: server.key.clone(),
         server_identity: server.server_identity.as_deref().map(str::parse).transpose().context("--server-identity")?,
     };
-    let tls = match is_encrypted {
-        true => ClientTls::load(&config)?,
-        false => ClientTls::default(),
-    };
+    match is_encrypted {
+        true => Ok(ClientTls::load(&config)?),
+        false => Ok(ClientTls::default()),
+    }
+}
+
+/// A client with the certificates and the key that the flags name.
+fn client(endpoint: Endpoint, server: &Server) -> anyhow::Result<UniPicClient> {
+    let tls = tls(&endpoint, server)?;
     let is_exposed = endpoint.is_exposed();
     let client = UniPicClient::over(connect_with(&[endpoint], &tls)?);
     // Without a server the key is of no use, and the variable may be set for another command.

@@ -26,6 +26,7 @@ pub(crate) async fn describe(args: &Describe, progress: &Progress) -> anyhow::Re
         match event?.event.context("the server sent an event that this version does not know")? {
             understand_response::Event::Queued(queued) => progress.queued(&queued),
             understand_response::Event::TextDelta(text) => show(&text, progress)?,
+            understand_response::Event::Resumed(resumed) => progress.resumed(&resumed),
             understand_response::Event::Done(end) => done = Some(end),
         }
     }
@@ -55,6 +56,7 @@ fn request(args: &Describe, image: Vec<u8>) -> pb::UnderstandRequest {
         stop: Vec::new(),
         seed: args.seed,
         encoder_path: encoder_path.into(),
+        candidates: Vec::new(),
     }
 }
 

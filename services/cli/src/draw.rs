@@ -59,6 +59,7 @@ fn as_generation(event: edit_response::Event) -> generate_response::Event {
         edit_response::Event::Progress(e) => generate_response::Event::Progress(e),
         edit_response::Event::Preview(e) => generate_response::Event::Preview(e),
         edit_response::Event::Image(e) => generate_response::Event::Image(e),
+        edit_response::Event::Resumed(e) => generate_response::Event::Resumed(e),
         edit_response::Event::Done(e) => generate_response::Event::Done(e),
     }
 }
@@ -102,6 +103,7 @@ where
                 let fields = json!({ "image": preview.image, "iteration": preview.iteration, "path": path });
                 progress.event("preview", fields);
             }
+            generate_response::Event::Resumed(resumed) => progress.resumed(&resumed),
             generate_response::Event::Image(image) => save_image(&image, &sampling.output, n, progress)?,
             generate_response::Event::Done(done) => {
                 finished = true;

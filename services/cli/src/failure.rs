@@ -7,6 +7,8 @@ use unipic_client::ClientError;
 use unipic_eval::EvalError;
 use unipic_trainer::TrainError;
 
+use crate::health::Unhealthy;
+
 /// Exit status of a run that was stopped and can go on: a shell's for SIGINT.
 pub(crate) const STOPPED: u8 = 130;
 
@@ -28,6 +30,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// The status of what failed in this process.
 fn local(error: &anyhow::Error) -> ExitCode {
+    if let Some(Unhealthy::Unreachable(_)) = error.downcast_ref() {
+        return ExitCode::from(3);
+    }
     match (error.downcast_ref::<TrainError>(), error.downcast_ref::<EvalError>()) {
         (Some(TrainError::Stopped { .. }), _) => ExitCode::from(STOPPED),
         (Some(TrainError::Recipe { .. }), _) => ExitCode::from(2),

@@ -10,6 +10,7 @@ mod describe;
 mod draw;
 mod eval;
 mod failure;
+mod health;
 mod input;
 mod key;
 mod model;
@@ -57,6 +58,7 @@ fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
             Command::Edit(args) => draw::edit(args, progress).await,
             Command::Describe(args) => describe::describe(args, progress).await,
             Command::Serve(args) => serve::serve(args).await,
+            Command::Health(args) => health::health(args, progress).await,
             Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
             Command::Eval(command) => eval::eval(command, progress).await,
             // Done above: they need no runtime.

@@ -34,6 +34,13 @@ impl Progress {
         self.event("queued", json!({ "position": queued.position }));
     }
 
+    /// A part of the server was lost, and its work is done again.
+    pub(crate) fn resumed(&self, resumed: &pb::Resumed) {
+        let what = resumed.what().as_str_name().trim_start_matches("BACKEND_").to_lowercase();
+        self.stage(format!("{what} was lost; attempt {}", resumed.attempt));
+        self.event("resumed", json!({ "what": what, "attempt": resumed.attempt }));
+    }
+
     /// The loop went on.
     pub(crate) fn step(&self, progress: &pb::Progress) {
         self.bar.set_length(u64::from(progress.iterations));

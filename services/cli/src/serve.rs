@@ -1,7 +1,7 @@
 //! `serve`: a node, as `unipic-node` runs it.
 
 use figment::providers::Serialized;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use unipic_node::{Config, Node};
 
 use crate::args::Serve;
@@ -23,6 +23,9 @@ pub(crate) async fn serve(args: &Serve) -> anyhow::Result<()> {
     set("dtype", args.local.dtype.map(|d| dtype_name(d).into()));
     set("linear", args.local.linear.map(|l| linear_name(l).into()));
     set("model", args.local.model.as_ref().map(|model| model.display().to_string()));
+    if let Some(listen) = &args.http {
+        flags.insert("http".into(), json!({ "listen": listen }));
+    }
     let flags = Serialized::defaults(flags);
     let mut config: Config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags)?;
     config.telemetry.name_service("unipic-node");

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use async_stream::try_stream;
-use futures::Stream;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use tracing::info_span;
 use unipic_api::{ApiError, FieldViolation, Reason, pb};
 use unipic_engine::JobContext;
@@ -17,6 +18,10 @@ use crate::worker::{Hidden, Job, JobRun, Rows};
 
 /// Stop strings of a request.
 const MAX_STOPS: usize = 8;
+
+/// Candidates of a request, and bytes of one: every token of theirs costs a row of logits.
+const MAX_CANDIDATES: usize = 8;
+const MAX_CANDIDATE_BYTES: usize = 256;
 
 /// What to answer and how.
 #[derive(Clone, Debug)]
@@ -33,6 +38,8 @@ pub struct AnswerSpec {
     pub seed: u64,
     /// The answer ends before the first of these to appear.
     pub stop: Vec<String>,
+    /// Where there are any, nothing is generated: the end tells how likely each of these beginnings of an answer is.
+    pub candidates: Vec<String>,
 }
 
 /// An event of an answer.
@@ -57,6 +64,8 @@ pub struct AnswerDone {
     pub first_token: Duration,
     /// From the first token to the end.
     pub decode: Duration,
+    /// ln P of the candidates.
+    pub candidate_logprobs: Vec<f64>,
 }
 
 /// Why an answer ended.
@@ -81,6 +90,7 @@ impl AnswerDone {
             completion_tokens: self.completion_tokens as u32,
             first_token_ms: self.first_token.as_secs_f64() * 1e3,
             decode_ms: self.decode.as_secs_f64() * 1e3,
+            candidate_logprobs: self.candidate_logprobs.clone(),
         }
     }
 }
@@ -106,6 +116,11 @@ impl AnswerSpec {
         let n = self.stop.len();
         require(n <= MAX_STOPS, "stop", format!("{n} strings; at most {MAX_STOPS} are accepted"));
         require(self.stop.iter().all(|s| !s.is_empty()), "stop", "a stop string must not be empty".into());
+        let n = self.candidates.len();
+        require(n <= MAX_CANDIDATES, "candidates", format!("{n} strings; at most {MAX_CANDIDATES} are accepted"));
+        let problem = format!("a candidate has 1 to {MAX_CANDIDATE_BYTES} bytes");
+        let fits = |s: &String| (1..=MAX_CANDIDATE_BYTES).contains(&s.len());
+        require(self.candidates.iter().all(fits), "candidates", problem);
         found
     }
 }
@@ -119,7 +134,7 @@ impl Decoder {
         &self,
         spec: AnswerSpec,
         context: JobContext,
-    ) -> Result<impl Stream<Item = Result<AnswerEvent, ApiError>> + Send + use<>, ApiError> {
+    ) -> Result<BoxStream<'static, Result<AnswerEvent, ApiError>>, ApiError> {
         let violations = spec.violations();
         if !violations.is_empty() {
             return Err(ApiError::Invalid(violations));
@@ -128,12 +143,15 @@ impl Decoder {
         let units = self.units(vec![("open.prompt".into(), spec.prompt)]).await?;
         let units = units.into_iter().next().ok_or_else(|| bug("a prompt was lost"))?;
         let prompt_tokens = plan::n_positions(&units);
+        if !spec.candidates.is_empty() {
+            return Ok(self.clone().weighed(units, spec.candidates, context).boxed());
+        }
         let room = self.info().context_length - prompt_tokens;
         let most = spec.max_tokens.min(room);
         let text = AnswerText::new(self.shared.tokenizer.clone(), spec.stop);
         let settings = SamplerSettings { temperature: spec.temperature, top_p: spec.top_p, seed: spec.seed };
         let writer = Writer { decoder: self.clone(), context, sampler: Some(Sampler::new(settings)) };
-        Ok(events(writer, units, text, prompt_tokens, most))
+        Ok(events(writer, units, text, prompt_tokens, most).boxed())
     }
 }
 
@@ -181,7 +199,7 @@ impl Writer {
         context: &JobContext,
     ) -> Result<(Option<u32>, KvCache), ApiError> {
         let sampler = if pick { self.sampler.take() } else { None };
-        let run = JobRun { rows, cache, keep: true, sampler };
+        let run = JobRun { rows, cache, keep: true, sampler, wanted: Vec::new() };
         let done = self.decoder.run(Job { runs: vec![run], hidden: Hidden::Drop }, context).await?;
         let run = done.reply.runs.into_iter().next().ok_or_else(|| bug("a run was lost"))?;
         let Some((picked, sampler)) = run.picked else { return Ok((None, run.cache)) };
@@ -232,6 +250,7 @@ fn events(
             completion_tokens: n,
             first_token,
             decode: decoding.elapsed(),
+            candidate_logprobs: Vec::new(),
         });
     }
 }

@@ -52,6 +52,11 @@ impl Decoder {
         &self.shared.info
     }
 
+    /// Jobs that wait for the device now.
+    pub fn queued(&self) -> usize {
+        self.lane.queued()
+    }
+
     /// Prefills prompts and keeps them for probes; hidden states are handed over on the device. What prompts have in
     /// common is computed once.
     ///

@@ -69,6 +69,7 @@ impl Api for Adapter {
             top_p: open.top_p,
             seed: open.seed,
             stop: open.stop,
+            candidates: open.candidates,
         };
         let events = self.decoder.answer(spec, context).await?;
         Ok(Response::new(events.map(|event| Ok(answer_message(event?))).boxed()))

@@ -17,6 +17,7 @@ mod kept;
 mod parts;
 mod plan;
 mod session;
+mod weigh;
 mod worker;
 
 pub use answer::{AnswerDone, AnswerEvent, AnswerSpec, FinishReason};

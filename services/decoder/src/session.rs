@@ -112,7 +112,7 @@ impl Session {
         let run = |segment: &ProbeSegment| {
             let rows = rows.narrow(0, segment.first_row, segment.n_rows)?;
             let cache = self.prompts[segment.prompt].cache.clone();
-            Ok(JobRun { rows: vec![Rows::Embeddings(rows)], cache, keep: false, sampler: None })
+            Ok(JobRun { rows: vec![Rows::Embeddings(rows)], cache, keep: false, sampler: None, wanted: Vec::new() })
         };
         let runs = segments.iter().map(run).collect::<candle_core::Result<_>>().map_err(device_fault)?;
         let hidden = match self.handover {
@@ -230,7 +230,7 @@ async fn grow(
     context: &JobContext,
 ) -> Result<KvCache, ApiError> {
     for rows in decoder.chunks(&stretch.units)? {
-        let run = JobRun { rows, cache, keep: true, sampler: None };
+        let run = JobRun { rows, cache, keep: true, sampler: None, wanted: Vec::new() };
         let done = decoder.run(Job { runs: vec![run], hidden: Hidden::Drop }, context).await?;
         cache = done.reply.runs.into_iter().next().ok_or_else(|| bug("a prefill lost its cache"))?.cache;
     }

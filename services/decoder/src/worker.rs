@@ -37,6 +37,17 @@ pub(crate) struct JobRun {
     pub(crate) keep: bool,
     /// Picks a token behind the last row.
     pub(crate) sampler: Option<Sampler>,
+    /// Tokens whose likelihood behind some of the rows is wanted.
+    pub(crate) wanted: Vec<Wanted>,
+}
+
+/// Tokens that may come behind a row of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// The row, within the run.
+    pub(crate) row: usize,
+    /// The tokens.
+    pub(crate) tokens: Vec<u32>,
 }
 
 impl JobRun {
@@ -77,6 +88,8 @@ pub(crate) struct RunReply {
     pub(crate) cache: KvCache,
     /// What the sampler picked, and the sampler after it.
     pub(crate) picked: Option<(std::result::Result<u32, SamplingError>, Sampler)>,
+    /// ln P of the wanted tokens, row after row.
+    pub(crate) logprobs: Vec<Vec<f64>>,
 }
 
 /// Owns the model.
@@ -142,19 +155,21 @@ impl DecoderWorker {
         replies
     }
 
-    /// Logits behind the last row of every run that picks a token, in order; one product for all of them.
+    /// Logits behind the rows of every run whose tokens are wanted, and behind the last row where it picks one, in this order;
+    /// one product for all of them.
     fn logits(&self, jobs: &[Job], hidden: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let (mut end, mut picking) = (0u32, Vec::new());
+        let (mut first, mut rows) = (0u32, Vec::new());
         for run in jobs.iter().flat_map(|job| &job.runs) {
-            end += run.n_rows() as u32;
+            rows.extend(run.wanted.iter().map(|wanted| first + wanted.row as u32));
+            first += run.n_rows() as u32;
             if run.sampler.is_some() {
-                picking.push(end - 1);
+                rows.push(first - 1);
             }
         }
-        if picking.is_empty() {
+        if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = Tensor::new(picking, hidden.device())?;
+        let rows = Tensor::new(rows, hidden.device())?;
         self.model.logits(&hidden.index_select(&rows, 0)?)?.to_vec2()
     }
 }
@@ -166,11 +181,22 @@ fn as_run(run: &mut JobRun) -> Run<'_> {
 }
 
 fn finish(run: JobRun, logits: &mut impl Iterator<Item = Vec<f32>>) -> RunReply {
+    let wanted = run.wanted.iter();
+    let logprobs = wanted.map(|wanted| logprobs(&logits.next().unwrap_or_default(), &wanted.tokens)).collect();
     let picked = run.sampler.map(|mut sampler| {
         let picked = sampler.pick(&logits.next().unwrap_or_default());
         (picked, sampler)
     });
-    RunReply { cache: run.cache, picked }
+    RunReply { cache: run.cache, picked, logprobs }
+}
+
+/// ln P of some tokens under a row of logits, summed in f64: a vocabulary has 10^5 terms. Not a number where the logits are
+/// none, or the token is beyond them.
+fn logprobs(logits: &[f32], tokens: &[u32]) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|x| f64::from(x - most).exp()).sum();
+    let of = |token: &u32| logits.get(*token as usize).map_or(f64::NAN, |x| f64::from(x - most) - sum.ln());
+    tokens.iter().map(of).collect()
 }
 
 /// The hidden states where they are wanted, and whether they are all numbers.

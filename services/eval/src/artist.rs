@@ -21,6 +21,14 @@ pub trait Artist: Send + Sync {
 
     /// Answers a question about images.
     fn ask(&self, request: Question) -> impl Future<Output = Result<Answer, ArtistError>> + Send;
+
+    /// The probabilities that the answer to a question begins with each of some candidates, at most 8, in their order.
+    /// Nothing is drawn, so the question's `max_tokens` and `seed` mean nothing here.
+    fn weigh(
+        &self,
+        request: Question,
+        candidates: &[&str],
+    ) -> impl Future<Output = Result<Vec<f64>, ArtistError>> + Send;
 }
 
 /// One image to draw.

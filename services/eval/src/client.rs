@@ -116,26 +116,43 @@ impl Artist for ClientArtist {
     }
 
     async fn ask(&self, request: Question) -> Result<Answer, ArtistError> {
-        let images = request.images.into_iter().map(|image| Content::Image(image.into()));
-        let contents = images.chain([Content::Text(request.text)]);
-        let parts = contents.map(|content| pb::Part { content: Some(content) }).collect();
-        let request = pb::UnderstandRequest {
-            turns: vec![pb::Turn { role: pb::Role::User.into(), parts }],
-            max_tokens: Some(request.max_tokens),
-            temperature: Some(if request.seed.is_some() { 1.0 } else { 0.0 }),
-            seed: request.seed,
-            ..pb::UnderstandRequest::default()
-        };
-        persist(|| async {
-            let mut events = self.client.understand(request.clone()).await?;
-            while let Some(event) = events.next().await {
-                if let Some(understand_response::Event::Done(done)) = event?.event {
-                    return Ok(Answer { text: done.text, seconds: done.total_ms / 1e3 });
-                }
+        let done = persist(|| self.understood(understanding(&request, &[]))).await?;
+        Ok(Answer { text: done.text, seconds: done.total_ms / 1e3 })
+    }
+
+    async fn weigh(&self, request: Question, candidates: &[&str]) -> Result<Vec<f64>, ArtistError> {
+        let done = persist(|| self.understood(understanding(&request, candidates))).await?;
+        if done.candidate_logprobs.len() != candidates.len() {
+            return Err(ArtistError("the server gives no probabilities; it is older than this program".to_owned()));
+        }
+        Ok(done.candidate_logprobs.into_iter().map(f64::exp).collect())
+    }
+}
+
+impl ClientArtist {
+    /// The last event of an answer.
+    async fn understood(&self, request: pb::UnderstandRequest) -> Result<pb::UnderstandDone, Lost> {
+        let mut events = self.client.understand(request).await?;
+        while let Some(event) = events.next().await {
+            if let Some(understand_response::Event::Done(done)) = event?.event {
+                return Ok(done);
             }
-            Err(Lost::Nonsense("the server ended the answer without its last event"))
-        })
-        .await
+        }
+        Err(Lost::Nonsense("the server ended the answer without its last event"))
+    }
+}
+
+fn understanding(question: &Question, candidates: &[&str]) -> pb::UnderstandRequest {
+    let images = question.images.iter().map(|image| Content::Image(image.clone().into()));
+    let contents = images.chain([Content::Text(question.text.clone())]);
+    let parts = contents.map(|content| pb::Part { content: Some(content) }).collect();
+    pb::UnderstandRequest {
+        turns: vec![pb::Turn { role: pb::Role::User.into(), parts }],
+        max_tokens: Some(question.max_tokens),
+        temperature: Some(if question.seed.is_some() { 1.0 } else { 0.0 }),
+        seed: question.seed,
+        candidates: candidates.iter().map(|text| (*text).to_owned()).collect(),
+        ..pb::UnderstandRequest::default()
     }
 }
 
@@ -144,7 +161,10 @@ fn as_generation(event: edit_response::Event) -> Option<generate_response::Event
     match event {
         edit_response::Event::Image(image) => Some(generate_response::Event::Image(image)),
         edit_response::Event::Done(done) => Some(generate_response::Event::Done(done)),
-        edit_response::Event::Queued(_) | edit_response::Event::Progress(_) | edit_response::Event::Preview(_) => None,
+        edit_response::Event::Queued(_)
+        | edit_response::Event::Progress(_)
+        | edit_response::Event::Preview(_)
+        | edit_response::Event::Resumed(_) => None,
     }
 }
 

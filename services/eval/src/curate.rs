@@ -13,6 +13,7 @@ mod output;
 mod rewards;
 mod row;
 mod shapes;
+mod vqa;
 mod words;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use output::{RewardSummary, Summary};
 pub use rewards::{EditReward, ImageReward};
 pub use row::{Row, Task, Turn};
 pub use shapes::ShapesReward;
+pub use vqa::VqaScore;
 pub use words::parse_claim;
 
 use crate::files::{self, Folder};

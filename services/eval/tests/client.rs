@@ -79,8 +79,11 @@ impl UniPic for Fake {
         request: Request<UnderstandRequest>,
     ) -> Result<Response<Self::UnderstandStream>, Status> {
         use understand_response::Event;
-        let parts = request.into_inner().turns.remove(0).parts;
-        let done = UnderstandDone { text: format!("{} parts", parts.len()), ..UnderstandDone::default() };
+        let mut request = request.into_inner();
+        let parts = request.turns.remove(0).parts;
+        let candidate_logprobs = request.candidates.iter().map(|text| -(text.len() as f64)).collect();
+        let text = format!("{} parts", parts.len());
+        let done = UnderstandDone { text, candidate_logprobs, ..UnderstandDone::default() };
         let events = [Event::TextDelta("x".into()), Event::Done(done)];
         boxed(events.into_iter().map(|event| Ok(UnderstandResponse { event: Some(event) })).collect())
     }
@@ -123,6 +126,9 @@ async fn requests_carry_the_settings_and_results_are_read() {
     let answer =
         artist.ask(Question { images: vec![vec![1], vec![2]], text: "q".into(), max_tokens: 5, seed: None }).await;
     assert_eq!(answer.unwrap().text, "3 parts");
+    let question = Question { images: vec![vec![1]], text: "q".into(), max_tokens: 5, seed: None };
+    let found = artist.weigh(question, &["no", "yes"]).await.unwrap();
+    assert_eq!(found, [(-2.0_f64).exp(), (-3.0_f64).exp()]);
     assert_eq!(artist.model().await.unwrap().name, "fake");
 }
 

@@ -12,7 +12,7 @@ use support::shapes::Looker;
 use support::{silent, write_image};
 use unipic_eval::EvalError;
 use unipic_eval::curate::{
-    self, Curation, EditReward, ImageReward, Reward, RewardError, Row, Score, ShapesReward, THRESHOLD, Task,
+    self, Curation, EditReward, ImageReward, Reward, RewardError, Row, Score, ShapesReward, THRESHOLD, Task, VqaScore,
 };
 use unipic_imaging::{Format, encode};
 use unipic_world::{Difficulty, EditKind, Sampler, Split};
@@ -79,6 +79,21 @@ async fn the_image_reward_asks_the_published_question() {
     assert_eq!(summary.kept, fits.iter().filter(|fits| **fits).count());
     let (question, seed) = artist.asked.lock().unwrap()[0].clone();
     assert!(question.starts_with("Does this figure show ") && question.ends_with('?') && seed.is_none(), "{question}");
+}
+
+#[tokio::test]
+async fn vqa_score_is_the_probability_of_yes_in_any_spelling() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rows, fits) = corrupted(dir.path(), 20, false);
+    let config = curation(dir.path(), &rows);
+    let artist = Looker::default();
+    let reward = VqaScore::new(&artist, "looker");
+    let summary = curate::run(&config, &[&reward], &silent).await.unwrap();
+    let n_fit = fits.iter().filter(|fits| **fits).count();
+    assert_eq!(summary.kept, n_fit);
+    let mean = (0.95 * n_fit as f64 + 0.04 * (20 - n_fit) as f64) / 20.0;
+    assert!((summary.rewards["VQAScore by looker"].mean - mean).abs() < 1e-9, "{summary:?}");
+    assert_eq!(artist.asked.lock().unwrap().len(), 20, "one pass a row");
 }
 
 #[tokio::test]

@@ -1,16 +1,55 @@
-//! One place for every request of the process: so many run, so many wait in order, the next is told when to come back.
+//! One gate for every request of the process: so many run, weighed by their work, so many wait in order, and the next is
+//! told at once when to come back.
+//!
+//! What a request costs differs by orders of magnitude, so places are weighed: tokens × iterations × images. What cannot
+//! be done before its deadline is refused before anything is computed for it, and a tenant has its own limits.
 
-use std::collections::BTreeSet;
+mod pace;
+mod queue;
+mod tenants;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{oneshot, watch};
 use unipic_api::{ApiError, Reason};
+use unipic_serving::Tenant;
 
-use crate::config::AdmissionConfig;
+use crate::config::{AdmissionConfig, TenantsConfig};
+use queue::Queue;
+use tenants::Tenants;
 
-/// How much one more finished request moves the expected duration.
-const SMOOTHING: f64 = 0.2;
+pub(crate) use pace::Kind;
+
+/// Who goes first. One of those who wait in the background goes in front of every fifth of the others, so it never
+/// starves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Priority {
+    /// A person waits.
+    #[default]
+    Interactive,
+    /// Nobody does.
+    Batch,
+}
+
+/// What a request makes the server do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) kind: Kind,
+    /// Positions that pass through the language model, over all iterations and images.
+    pub(crate) cost: u64,
+    /// Pixels that are drawn.
+    pub(crate) pixels: u64,
+}
+
+/// What is asked of the gate.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) tenant: Tenant,
+    pub(crate) priority: Priority,
+    pub(crate) work: Work,
+    pub(crate) deadline: Instant,
+}
 
 /// The gate. Clones share it.
 #[derive(Debug, Clone)]
@@ -20,71 +59,87 @@ pub(crate) struct Admission {
 
 #[derive(Debug)]
 struct Shared {
-    /// Tokio's semaphore serves waiters in order.
-    permits: Arc<Semaphore>,
-    max_running: usize,
-    max_queued: usize,
     /// A lock and not a channel, because entering must see and change the queue at once. Held for a few map operations.
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     /// Counts changes of the queue, so that those waiting learn their new position.
     changes: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    next: u64,
-    /// Numbers of those who wait, the first one next.
-    waiting: BTreeSet<u64>,
-    /// Requests that run.
-    running: usize,
-    /// Smoothed seconds that a request ran.
-    typical_seconds: f64,
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    tenants: Tenants,
+}
+
+/// A number at the gate, waiting or running; gives back whatever it holds when dropped.
+#[derive(Debug)]
+struct Holding {
+    shared: Arc<Shared>,
+    number: u64,
+    tenant: Tenant,
 }
 
 /// A place in the queue; gives it back when dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    shared: Arc<Shared>,
-    number: u64,
+    holding: Holding,
+    turn: oneshot::Receiver<()>,
 }
 
 /// The right to run; gives it back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    shared: Arc<Shared>,
-    since: Instant,
-    _permit: OwnedSemaphorePermit,
+    holding: Holding,
 }
 
 impl Admission {
-    pub(crate) fn new(config: &AdmissionConfig) -> Self {
-        let shared = Shared {
-            permits: Arc::new(Semaphore::new(config.max_running)),
-            max_running: config.max_running,
-            max_queued: config.max_queued,
-            queue: Mutex::default(),
-            changes: watch::Sender::new(0),
-        };
-        Self { shared: Arc::new(shared) }
+    pub(crate) fn new(config: &AdmissionConfig, tenants: &TenantsConfig) -> Self {
+        let state = State { queue: Queue::new(config.clone(), Instant::now()), tenants: Tenants::new(tenants.clone()) };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), changes: watch::Sender::new(0) }) }
+    }
+
+    /// Refuses where the queue is full, before anything is done for a request: decoding its images may take a second.
+    ///
+    /// # Errors
+    /// As [`Admission::enter`].
+    pub(crate) fn check_room(&self) -> Result<(), ApiError> {
+        let mut state = self.shared.state();
+        state.queue.advance(Instant::now());
+        if state.queue.has_room(0) { Ok(()) } else { Err(state.queue.full()) }
     }
 
     /// Joins the queue.
     ///
     /// # Errors
-    /// `Overloaded` with the time after which a place may be free, when as many wait as may.
-    pub(crate) fn enter(&self) -> Result<Ticket, ApiError> {
-        let shared = &self.shared;
-        let mut queue = shared.queue();
-        // Whoever can run at once stands in the queue for a moment only.
-        let free = shared.max_running.saturating_sub(queue.running);
-        if queue.waiting.len() >= shared.max_queued.saturating_add(free) {
-            let retry_after = queue.expected_wait(shared.max_running);
-            return Err(ApiError::Overloaded { reason: Reason::QueueFull, retry_after });
+    /// `Overloaded` with the time after which to come back, when as many wait as may or the deadline would pass before
+    /// the work were done; `QuotaExceeded` when the tenant has used up what it may use.
+    pub(crate) fn enter(&self, ask: Ask) -> Result<Ticket, ApiError> {
+        let now = Instant::now();
+        let mut state = self.shared.state();
+        state.queue.advance(now);
+        if !state.queue.has_room(ask.work.cost) {
+            return Err(state.queue.full());
         }
-        let number = queue.next;
-        queue.next += 1;
-        queue.waiting.insert(number);
-        Ok(Ticket { shared: Arc::clone(shared), number })
+        if let Some(done_in) = state.queue.expected(&ask) {
+            let left = ask.deadline.saturating_duration_since(now);
+            if done_in > left {
+                let retry_after = state.queue.clears_in();
+                return Err(ApiError::Overloaded { reason: Reason::DeadlineUnmeetable, retry_after });
+            }
+        }
+        state.tenants.take(&ask.tenant, ask.work.pixels, now)?;
+        let (sender, turn) = oneshot::channel();
+        let tenant = ask.tenant.clone();
+        let number = state.queue.join(ask, sender);
+        drop(state);
+        self.shared.changed();
+        Ok(Ticket { holding: Holding { shared: Arc::clone(&self.shared), number, tenant }, turn })
+    }
+
+    /// Requests that run and that wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.shared.state();
+        (state.queue.n_running(), state.queue.n_waiting())
     }
 }
 
@@ -92,65 +147,180 @@ impl Ticket {
     /// Waits for a place. `moved` is told the number of requests ahead, at first (unless there is a place at once) and
     /// whenever it changes. It must not wait: the place may come while it runs.
     pub(crate) async fn wait(self, mut moved: impl FnMut(u32)) -> Result<Place, ApiError> {
-        let mut changes = self.shared.changes.subscribe();
-        let acquire = Arc::clone(&self.shared.permits).acquire_owned();
-        tokio::pin!(acquire);
+        let Self { holding, mut turn } = self;
+        let mut changes = holding.shared.changes.subscribe();
         let mut told = None;
-        let permit = loop {
+        loop {
             tokio::select! {
                 biased;
-                permit = &mut acquire => break permit,
+                granted = &mut turn => {
+                    // The queue lives as long as we hold it, and drops a sender only behind its word.
+                    granted.map_err(|_| ApiError::Fault(Reason::Bug))?;
+                    return Ok(Place { holding });
+                }
                 // Ready at once on the first turn, then whenever the queue has changed.
                 _ = async { if told.is_some() { changes.changed().await.ok(); } } => {}
             }
-            let position = self.position();
-            if told != Some(position) {
-                told = Some(position);
-                moved(position);
+            let position = holding.shared.state().queue.position(holding.number);
+            if told != position {
+                told = position;
+                position.into_iter().for_each(&mut moved);
             }
-        };
-        // Only a closed semaphore fails, and it is never closed.
-        let permit = permit.map_err(|_| ApiError::unavailable(Reason::Draining))?;
-        let mut queue = self.shared.queue();
-        queue.running += 1;
-        queue.waiting.remove(&self.number);
-        drop(queue);
-        Ok(Place { shared: Arc::clone(&self.shared), since: Instant::now(), _permit: permit })
+        }
     }
+}
 
-    /// Requests ahead of this one that wait too.
-    fn position(&self) -> u32 {
-        self.shared.queue().waiting.range(..self.number).count() as u32
+impl Place {
+    /// The work was done: how long it took is what others of its kind are judged by.
+    pub(crate) fn done(self) {
+        let mut state = self.holding.shared.state();
+        state.queue.advance(Instant::now());
+        state.queue.learn(self.holding.number);
     }
 }
 
 impl Shared {
-    /// The queue. A thread that panicked cannot have left it inconsistent: every change is one operation.
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state. A thread that panicked cannot have left it inconsistent: nothing in its changes panics.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 }
 
-impl Queue {
-    /// When the last one in the queue will have been served, at the usual pace; between one second and a minute.
-    fn expected_wait(&self, max_running: usize) -> Duration {
-        let rounds = (self.waiting.len() + 1) as f64 / max_running as f64;
-        Duration::from_secs_f64((rounds * self.typical_seconds).clamp(1.0, 60.0))
-    }
-}
-
-impl Drop for Ticket {
+impl Drop for Holding {
     fn drop(&mut self) {
-        self.shared.queue().waiting.remove(&self.number);
-        self.shared.changes.send_modify(|count| *count += 1);
+        let mut state = self.shared.state();
+        let now = Instant::now();
+        state.queue.advance(now);
+        state.queue.leave(self.number);
+        state.tenants.leave(&self.tenant);
+        drop(state);
+        self.shared.changed();
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let seconds = self.since.elapsed().as_secs_f64();
-        let mut queue = self.shared.queue();
-        queue.running -= 1;
-        queue.typical_seconds += SMOOTHING * (seconds - queue.typical_seconds);
+/// The longest and the shortest time that anyone is told to stay away.
+fn within_reason(wait: Duration) -> Duration {
+    wait.clamp(Duration::from_secs(1), Duration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::QuotaConfig;
+
+    fn gate(max_running: usize, max_running_cost: u64, max_queued: usize) -> Admission {
+        let config = AdmissionConfig { max_running, max_running_cost, max_queued };
+        Admission::new(&config, &TenantsConfig::default())
+    }
+
+    fn ask(cost: u64) -> Ask {
+        Ask {
+            tenant: Tenant::default(),
+            priority: Priority::Interactive,
+            work: Work { kind: Kind::Image, cost, pixels: 0 },
+            deadline: Instant::now() + Duration::from_secs(3600),
+        }
+    }
+
+    /// Whether a ticket's turn has come; it is kept.
+    fn has_turn(ticket: &mut Ticket) -> bool {
+        ticket.turn.try_recv().is_ok()
+    }
+
+    #[tokio::test]
+    async fn places_are_weighed_and_one_too_heavy_runs_alone() {
+        let gate = gate(10, 100, 10);
+        let mut small: Vec<_> = (0..2).map(|_| gate.enter(ask(40)).unwrap()).collect();
+        assert!(small.iter_mut().all(has_turn));
+        let (mut huge, mut last) = (gate.enter(ask(1000)).unwrap(), gate.enter(ask(1)).unwrap());
+        assert!(!has_turn(&mut huge) && !has_turn(&mut last), "nobody passes one that waits");
+        small.pop();
+        assert!(!has_turn(&mut huge));
+        small.pop();
+        assert!(has_turn(&mut huge) && !has_turn(&mut last));
+        drop(huge);
+        assert!(has_turn(&mut last));
+        drop(last);
+        assert_eq!(gate.counts(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_a_turn_nobody_took_passes_on() {
+        let gate = gate(1, 100, 1);
+        let (running, waiting) = (gate.enter(ask(1)).unwrap(), gate.enter(ask(1)).unwrap());
+        for refused in [gate.enter(ask(1)).map(drop), gate.check_room()] {
+            let Err(ApiError::Overloaded { reason: Reason::QueueFull, retry_after }) = refused else { panic!() };
+            assert!(retry_after >= Duration::from_secs(1) && retry_after <= Duration::from_secs(60));
+        }
+        drop(running);
+        let mut next = gate.enter(ask(1)).unwrap();
+        // Its turn has come, but it leaves without having looked.
+        drop(waiting);
+        assert!(has_turn(&mut next));
+        assert_eq!(gate.counts(), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn batch_waits_behind_interactive_without_starving() {
+        let gate = gate(1, 100, 100);
+        let running = gate.enter(ask(1)).unwrap();
+        let mut crowd = Vec::new();
+        for index in 0..14 {
+            let priority = if index < 4 { Priority::Batch } else { Priority::Interactive };
+            crowd.push((priority, gate.enter(Ask { priority, ..ask(1) }).unwrap()));
+        }
+        assert_eq!(gate.shared.state().queue.position(1), Some(10), "a batch request sees those who go first");
+        drop(running);
+        let mut order = String::new();
+        while let Some(index) = crowd.iter_mut().position(|(_, ticket)| has_turn(ticket)) {
+            let (priority, _served) = crowd.remove(index);
+            order.push(if priority == Priority::Batch { 'b' } else { 'i' });
+        }
+        assert_eq!(order, "iiiibiiiibiibb");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_cannot_be_met_is_refused_with_its_own_reason() {
+        let gate = gate(1, 1000, 10);
+        let soon = |cost| Ask { deadline: Instant::now() + Duration::from_millis(20), ..ask(cost) };
+        // Nothing is known of the pace yet.
+        let place = gate.enter(soon(10)).unwrap().wait(|_| ()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        place.done();
+        // 50 ms for a cost of 10.
+        let refused = gate.enter(soon(10)).map(drop);
+        let Err(ApiError::Overloaded { reason: Reason::DeadlineUnmeetable, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(gate.enter(soon(1)).is_ok());
+        assert!(
+            gate.enter(Ask { work: Work { kind: Kind::Answer, cost: 10, pixels: 0 }, ..soon(10) }).is_ok(),
+            "another kind has another pace"
+        );
+        // Behind much work, what was possible is not.
+        let ahead: Vec<_> = (0..5).map(|_| gate.enter(ask(1000)).unwrap()).collect();
+        assert!(gate.enter(soon(1)).is_err());
+        drop(ahead);
+        assert_eq!(gate.counts(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_its_own_limits_and_gets_back_what_it_holds() {
+        let quota = QuotaConfig { max_concurrent: Some(2), ..QuotaConfig::default() };
+        let tenants = TenantsConfig { default: quota, named: Default::default() };
+        let gate = Admission::new(&AdmissionConfig::default(), &tenants);
+        let of = |name: &str| Ask { tenant: Tenant::named(name), ..ask(1) };
+        let held: Vec<_> = (0..2).map(|_| gate.enter(of("a")).unwrap()).collect();
+        let refused = gate.enter(of("a")).map(drop);
+        let Err(ApiError::QuotaExceeded { subject, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(subject, "tenant:a");
+        assert!(gate.enter(of("b")).is_ok());
+        drop(held);
+        assert!(gate.enter(of("a")).is_ok());
+        assert_eq!(gate.counts(), (0, 0));
     }
 }

@@ -41,6 +41,8 @@ pub enum SynthesisEvent {
     Progress(pb::SynthesisProgress),
     /// An image, finished or preview.
     Image(SynthesisImage),
+    /// A replica behind the synthesis was lost; it goes on with another.
+    Resumed(pb::Resumed),
     /// Everything was sent.
     Done(pb::SynthesisTimings),
 }
@@ -82,6 +84,8 @@ pub struct AnswerSpec<E> {
     pub seed: u64,
     /// The answer ends before the first of these to appear.
     pub stop: Vec<String>,
+    /// Where there are any, nothing is generated: the end tells how likely each of these beginnings of an answer is.
+    pub candidates: Vec<String>,
 }
 
 /// An event of an answer.
@@ -96,7 +100,7 @@ pub enum AnswerEvent {
 /// The services behind the gateway.
 ///
 /// Errors of every method are already in the terms of the API: INVALID_ARGUMENT passes to the client with its fields,
-/// UNAVAILABLE makes a flow try once more, the rest ends it.
+/// UNAVAILABLE and RESOURCE_EXHAUSTED make a flow try again, the rest ends it.
 pub trait Backends: Clone + Send + Sync + 'static {
     /// An image's embeddings, `[n_tokens, llm_width]`; cheap to clone.
     type Embeddings: Clone + Send + Sync + 'static;

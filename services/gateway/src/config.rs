@@ -1,11 +1,14 @@
 //! The gateway's configuration: parsed once, judged whole, never read again from elsewhere.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use unipic_client::{ClientTlsConfig, Endpoint, ServerIdentity};
+use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy, ServerIdentity};
 use unipic_serving::{ListenAddress, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::auth::AuthConfig;
+use crate::http::{HttpConfig, HttpListen};
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_GATEWAY_` and the key
 /// in capitals, tables separated by `__`.
@@ -14,15 +17,18 @@ use crate::auth::AuthConfig;
 pub struct Config {
     /// Where the public service listens: `127.0.0.1:50051` or `unix:/path`.
     pub listen: ListenAddress,
+    /// The HTTP API, on a port of its own.
+    pub http: HttpConfig,
     /// How long a stop waits for the calls under way, in seconds.
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
-    /// Encryption of the public service, and which peers may call it.
+    /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
     pub tls: ServerTlsConfig,
     /// Keys of the public service.
     pub auth: AuthConfig,
-    /// Replicas of the understanding encoder, each `https://host:port`, `http://host:port` or `unix:/path`.
+    /// Replicas of the understanding encoder, each `https://host:port`, `http://host:port` or `unix:/path`; or
+    /// `https+dns://host:port` or `dns:///host:port` for all that a name stands for, looked up again every few seconds.
     pub understanding: Vec<Endpoint>,
     /// Replicas of the synthesis service.
     pub synthesis: Vec<Endpoint>,
@@ -40,6 +46,10 @@ pub struct Config {
     pub defaults: Defaults,
     /// How many requests run and wait.
     pub admission: AdmissionConfig,
+    /// What each tenant may use.
+    pub tenants: TenantsConfig,
+    /// What happens when a replica behind the gateway is lost.
+    pub failover: RetryPolicy,
     /// Seconds between two looks at what the backends hold.
     pub refresh_seconds: u64,
     /// Logs and traces.
@@ -56,6 +66,7 @@ impl Default for Config {
         let server = ServerConfig::default();
         Self {
             listen: server.listen,
+            http: HttpConfig::default(),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
             tls: server.tls,
@@ -69,6 +80,8 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             defaults: Defaults::default(),
             admission: AdmissionConfig::default(),
+            tenants: TenantsConfig::default(),
+            failover: RetryPolicy::default(),
             refresh_seconds: 30,
             telemetry: TelemetryConfig::for_service("unipic-gateway"),
         }
@@ -178,14 +191,56 @@ impl Default for Defaults {
 pub struct AdmissionConfig {
     /// Requests that run at once.
     pub max_running: usize,
+    /// What those who run may cost together, in positions that pass through the language model: for images their places ×
+    /// iterations × images, twice with guidance; for answers the prompt and the tokens asked for. One that costs more
+    /// runs alone.
+    pub max_running_cost: u64,
     /// Requests that may wait; one more is refused.
     pub max_queued: usize,
 }
 
 impl Default for AdmissionConfig {
     fn default() -> Self {
-        Self { max_running: 8, max_queued: 64 }
+        // Eight images of 1024×1024 px, each of 4096 places in 32 iterations with guidance, and as much again.
+        Self { max_running: 8, max_running_cost: 1 << 22, max_queued: 64 }
     }
+}
+
+/// What each tenant may use, by name. `default` is for all that are not named; one that is named has only the limits that
+/// stand there.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(from = "BTreeMap<String, QuotaConfig>")]
+pub struct TenantsConfig {
+    /// For all that are not named.
+    pub default: QuotaConfig,
+    /// For those that are.
+    pub named: BTreeMap<String, QuotaConfig>,
+}
+
+impl From<BTreeMap<String, QuotaConfig>> for TenantsConfig {
+    fn from(mut named: BTreeMap<String, QuotaConfig>) -> Self {
+        Self { default: named.remove("default").unwrap_or_default(), named }
+    }
+}
+
+impl TenantsConfig {
+    /// The limits of a tenant.
+    #[must_use]
+    pub fn quota(&self, tenant: &str) -> &QuotaConfig {
+        self.named.get(tenant).unwrap_or(&self.default)
+    }
+}
+
+/// What one tenant may use. A limit left out is none.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuotaConfig {
+    /// Requests a second; after a pause, those of one second at once.
+    pub requests_per_second: Option<f64>,
+    /// Requests at the same time, waiting ones included.
+    pub max_concurrent: Option<usize>,
+    /// Pixels drawn in a minute; after a pause, those of one minute at once.
+    pub pixels_per_minute: Option<u64>,
 }
 
 impl Config {
@@ -210,19 +265,38 @@ impl Validate for Config {
             [("understanding", &self.understanding), ("synthesis", &self.synthesis), ("decoder", &self.decoder)]
         {
             problems.check(!endpoints.is_empty(), key, "needs at least one endpoint");
-            let is_plain = is_encrypted && endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Http(_)));
-            problems.check(!is_plain, key, "has an http:// endpoint although `client_tls` is set: write https://");
+            let is_plain = |endpoint: &Endpoint| !endpoint.is_encrypted() && !matches!(endpoint, Endpoint::Unix(_));
+            let is_right = !is_encrypted || !endpoints.iter().any(is_plain);
+            let what = "has an endpoint without TLS although `client_tls` is set: write https:// or https+dns://";
+            problems.check(is_right, key, what);
         }
         problems.section("auth", &self.auth);
+        if let Some(HttpListen::At(address)) = &self.http.listen {
+            check_web(address, &self.tls, problems);
+        }
         problems.section("client_tls", &self.client_tls);
         let named = self.model_name.as_ref().is_none_or(|name| !name.trim().is_empty());
         problems.check(named, "model_name", "must not be empty");
         problems.check(self.refresh_seconds >= 1, "refresh_seconds", "must be at least 1");
+        problems.section("http", &self.http);
         problems.section("limits", &self.limits);
         problems.section("defaults", &WithLimits(&self.defaults, &self.limits));
         problems.section("admission", &self.admission);
+        problems.section("tenants", &self.tenants);
+        for (key, problem) in self.failover.violations() {
+            problems.add(&format!("failover.{key}"), problem);
+        }
         problems.section("telemetry", &self.telemetry);
     }
+}
+
+/// What cannot be kept on the HTTP API's port must not be promised there.
+fn check_web(address: &ListenAddress, tls: &ServerTlsConfig, problems: &mut Problems) {
+    let is_unix = matches!(address, ListenAddress::Unix(_));
+    problems.check(!(is_unix && tls.is_on()), "http.listen", "a Unix socket is not encrypted: listen on TCP");
+    let has_methods = !tls.allowed_methods.is_empty();
+    let what = "names methods of gRPC, which HTTP has not: use `tls.allowed`, or `off` for `http.listen`";
+    problems.check(!has_methods, "tls.allowed_methods", what);
 }
 
 impl Validate for AdmissionConfig {
@@ -230,7 +304,26 @@ impl Validate for AdmissionConfig {
         // Tokio's semaphore ends somewhere beyond; nobody runs as many.
         const MOST: usize = 1_000_000;
         problems.check((1..=MOST).contains(&self.max_running), "max_running", "must be from 1 to 1000000");
+        problems.check(self.max_running_cost > 0, "max_running_cost", "must be at least 1");
         problems.check(self.max_queued <= MOST, "max_queued", "must be at most 1000000");
+    }
+}
+
+impl Validate for TenantsConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.section("default", &self.default);
+        for (name, quota) in &self.named {
+            problems.section(name, quota);
+        }
+    }
+}
+
+impl Validate for QuotaConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let rate = self.requests_per_second.is_none_or(|rate| (1e-3..=1e6).contains(&rate));
+        problems.check(rate, "requests_per_second", "must be from 0.001 to 1000000");
+        problems.check(self.max_concurrent != Some(0), "max_concurrent", "must be at least 1");
+        problems.check(self.pixels_per_minute != Some(0), "pixels_per_minute", "must be at least 1");
     }
 }
 

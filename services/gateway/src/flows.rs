@@ -6,6 +6,7 @@ mod image;
 mod replay;
 mod understand;
 
+pub(crate) use blame::rename;
 pub(crate) use embed::embed;
 pub(crate) use image::{ImageEvent, ImageFlow, make_images};
 pub(crate) use understand::{UnderstandEvent, understand};
@@ -30,28 +31,29 @@ where
     ticket.wait(|position| events.offer(pb::Queued { position })).await
 }
 
-/// Encodes one square image of the path's size.
+/// Encodes one square image of the path's size. `resumed` is told when that has to be done again.
 async fn encode<B: Backends>(
     gateway: &Gateway<B>,
     image: Rgb8,
     path: pb::EncoderPath,
     call: &CallContext,
+    resumed: impl Fn(pb::Resumed),
 ) -> Result<B::Embeddings, ApiError> {
-    let backends = &gateway.shared.backends;
-    match path {
-        pb::EncoderPath::Siglip2 => retry_once(|| backends.encode_siglip(image.clone(), call)).await,
-        _ => retry_once(|| backends.encode_mar(image.clone(), call)).await,
-    }
-}
-
-/// A stateless call: where a replica was lost, another may do it.
-async fn retry_once<T, F: Future<Output = Result<T, ApiError>>>(call: impl Fn() -> F) -> Result<T, ApiError> {
-    match call().await {
-        Err(error) if replay::is_loss(&error) => {
-            tracing::warn!(%error, "a backend was lost; trying once more");
-            call().await
+    let (backends, retries) = (&gateway.shared.backends, &gateway.shared.retries);
+    let (what, budget) = match path {
+        pb::EncoderPath::Siglip2 => (pb::Backend::Understanding, &retries.understanding),
+        _ => (pb::Backend::Synthesis, &retries.synthesis),
+    };
+    let mut patience = budget.begin(Some(call.deadline));
+    loop {
+        let encoded = match path {
+            pb::EncoderPath::Siglip2 => backends.encode_siglip(image.clone(), call).await,
+            _ => backends.encode_mar(image.clone(), call).await,
+        };
+        match encoded {
+            Ok(embeddings) => return Ok(embeddings),
+            Err(error) => replay::make_good(&mut patience, error, what, &resumed).await?,
         }
-        outcome => outcome,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use unipic_api::{ApiError, Reason};
+use unipic_client::{RetryBudget, RetryPolicy};
 
 use crate::admission::Admission;
 use crate::backends::Backends;
@@ -34,7 +35,23 @@ pub(crate) struct Shared<B> {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
     pub(crate) pictures: Pictures,
+    pub(crate) retries: Retries,
     model: watch::Sender<Option<Arc<Model>>>,
+}
+
+/// The retries that calls to each service share.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    pub(crate) understanding: RetryBudget,
+    pub(crate) synthesis: RetryBudget,
+    pub(crate) decoder: RetryBudget,
+}
+
+impl Retries {
+    fn new(policy: &RetryPolicy) -> Self {
+        let budget = || RetryBudget::new(policy);
+        Self { understanding: budget(), synthesis: budget(), decoder: budget() }
+    }
 }
 
 impl<B: Backends> Gateway<B> {
@@ -42,13 +59,19 @@ impl<B: Backends> Gateway<B> {
     /// [`Gateway::refresh_model`] has succeeded once.
     pub fn new(backends: B, config: Config) -> Self {
         let shared = Shared {
-            admission: Admission::new(&config.admission),
+            admission: Admission::new(&config.admission, &config.tenants),
+            retries: Retries::new(&config.failover),
             pictures: Pictures::new(&config.limits),
             model: watch::Sender::new(None),
             backends,
             config,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Requests that run and that wait for their turn.
+    pub fn load(&self) -> (usize, usize) {
+        self.shared.admission.counts()
     }
 
     /// Asks all backends what they hold and serves that from now on.

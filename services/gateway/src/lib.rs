@@ -1,4 +1,4 @@
-//! The gateway: the public gRPC service, and the flows behind it.
+//! The gateway: the public gRPC service, the same over HTTP as OpenAI's clients speak it, and the flows behind both.
 //!
 //! It holds no weights. A flow (generate, edit, understand, embed) is validated whole before any compute, waits for a
 //! place, drives the services behind [`Backends`] and turns what they send into typed events. Embeddings pass through as
@@ -10,10 +10,12 @@
 mod admission;
 pub mod auth;
 mod backends;
+mod caller;
 mod config;
 mod events;
 mod flows;
 mod gateway;
+mod http;
 mod metadata;
 mod model;
 mod pictures;
@@ -21,15 +23,17 @@ mod prompt;
 pub mod remote;
 mod run;
 mod service;
+mod start;
 mod validation;
 
 pub use backends::{
     AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
 };
-pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, ServerIdentities};
+pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, QuotaConfig, ServerIdentities, TenantsConfig};
 pub use events::EventStream;
 pub use gateway::Gateway;
+pub use http::{HttpConfig, HttpListen};
 pub use model::Model;
 pub use run::run;
 
-pub use unipic_serving::CallContext;
+pub use unipic_serving::{CallContext, Tenant};

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_gateway::Config;
@@ -23,6 +24,10 @@ struct Args {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
+    /// Where the HTTP API listens, such as 127.0.0.1:8080; `off` [default: off].
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip)]
+    http: Option<String>,
     /// A replica of the understanding encoder, https://host:port, http://host:port or unix:/path; repeat it for more.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -44,7 +49,10 @@ struct Args {
 /// Reads and judges the configuration; exits with all its problems before a port is bound.
 fn main() -> ExitCode {
     let args = Args::parse();
-    let flags = Serialized::defaults(&args);
+    let mut flags = Figment::from(Serialized::defaults(&args));
+    if let Some(listen) = &args.http {
+        flags = flags.merge(Serialized::default("http.listen", listen));
+    }
     let mut config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_GATEWAY_", flags) {
         Ok(config) => config,
         Err(error) => {
@@ -70,6 +78,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let _telemetry = unipic_telemetry::init(&config.telemetry)?;
     let listener = config.listen.bind().await?;
     tracing::info!(listen = %listener.address()?, "listening");
-    unipic_gateway::run(config, listener, shutdown_signal()).await.context("backends")?;
+    let http = config.http.bind(None).await?;
+    unipic_gateway::run(config, listener, http, shutdown_signal()).await.context("backends")?;
     Ok(())
 }

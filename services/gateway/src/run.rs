@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_client::{ClientTls, Endpoint, NoEndpoints, ServerIdentity, connect_with};
-use unipic_serving::{Drained, Listener, ServerConfig, Services, serve};
+use unipic_serving::{Drained, Listener, ServerConfig, Services, serve, serve_web};
 
 use crate::auth::Keys;
 use crate::backends::Backends;
@@ -31,9 +31,15 @@ impl<B: Backends> Gateway<B> {
         Keys::new(&self.shared.config.auth)
     }
 
-    /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every backend has
-    /// said what it holds.
-    pub async fn serve(self, listener: Listener, server: &ServerConfig, shutdown: impl Future<Output = ()>) -> Drained {
+    /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
+    /// where there is one. Health says SERVING once every backend has said what it holds.
+    pub async fn serve(
+        self,
+        listener: Listener,
+        http: Option<Listener>,
+        server: &ServerConfig,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
         let keys = self.keys();
         match keys.is_required() {
             true => tracing::info!(?keys, "calls need a key"),
@@ -41,16 +47,27 @@ impl<B: Backends> Gateway<B> {
         }
         let services = Services::new().await.add(self.service()).await.guarded_by(Arc::new(keys));
         let readiness = services.readiness();
-        let ended = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let follow = self.follow_backends(ended.clone());
         let announce = async {
             self.served().await;
             readiness.ready().await;
         };
+        let stopping = async {
+            shutdown.await;
+            stop.cancel();
+        };
+        let web = async {
+            match http {
+                Some(listener) => serve_web(listener, self.web(), server, stop.cancelled()).await,
+                None => Drained { calls_cut_off: 0 },
+            }
+        };
         let serving = async {
-            // The others end with the server, whatever they are waiting for.
+            // The others end with the servers, whatever they are waiting for.
             let _end = ended.clone().drop_guard();
-            serve(listener, services, server, shutdown).await
+            let (grpc, web) = tokio::join!(serve(listener, services, server, stopping), web);
+            Drained { calls_cut_off: grpc.calls_cut_off + web.calls_cut_off }
         };
         let ready = ended.run_until_cancelled(announce);
         let (drained, (), _) = tokio::join!(serving, follow, ready);
@@ -58,13 +75,15 @@ impl<B: Backends> Gateway<B> {
     }
 }
 
-/// Runs the gateway over remote backends until `shutdown` resolves and the calls under way have ended.
+/// Runs the gateway over remote backends, with the HTTP API where it has a listener, until `shutdown` resolves and the calls
+/// under way have ended.
 ///
 /// # Errors
 /// A backend without endpoints; a validated configuration has some.
 pub async fn run(
     config: Config,
     listener: Listener,
+    http: Option<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, NoEndpoints> {
     let (tls, identities) = (ClientTls::new(&config.client_tls), &config.server_identities);
@@ -77,5 +96,5 @@ pub async fn run(
         to(&config.decoder, &identities.decoder)?,
     );
     let server = config.server();
-    Ok(Gateway::new(backends, config).serve(listener, &server, shutdown).await)
+    Ok(Gateway::new(backends, config).serve(listener, http, &server, shutdown).await)
 }

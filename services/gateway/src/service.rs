@@ -1,19 +1,18 @@
 //! The gRPC face of the gateway: requests judged, queued and turned into streams. Thin: the flows know no tonic.
 
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use unipic_api::pb;
-use unipic_serving::CallContext;
 
 use crate::backends::Backends;
+use crate::caller::Caller;
 use crate::events::EventStream;
-use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
+use crate::flows::{self, ImageEvent, UnderstandEvent};
 use crate::gateway::Gateway;
-use crate::validation::{self, EditSpec};
+use crate::validation;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -25,35 +24,14 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     type EmbedStream = ResponseStream<pb::EmbedResponse>;
 
     async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
-        let model = self.model()?;
-        let spec = validation::generate(request.into_inner(), &model)?;
-        let ticket = self.shared.admission.enter()?;
-        let span = image_span("generate", &spec);
-        let gateway = self.clone();
-        let events = span.in_scope(|| {
-            EventStream::spawn(call, |events, call| {
-                let flow = ImageFlow { gateway, model, spec, source: None, call, began };
-                flows::make_images(flow, ticket, events)
-            })
-        });
+        let caller = Caller::of(&request)?;
+        let events = self.start_generate(request.into_inner(), caller)?;
         Ok(Response::new(events.map(|event| event.map(generate_response)).boxed()))
     }
 
     async fn edit(&self, request: Request<pb::EditRequest>) -> Result<Response<Self::EditStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
-        let model = self.model()?;
-        let judged = validation::edit(request.into_inner(), &model, &self.shared.pictures);
-        let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
-        let span = image_span("edit", &spec);
-        let gateway = self.clone();
-        let events = span.in_scope(|| {
-            EventStream::spawn(call, |events, call| {
-                let flow = ImageFlow { gateway, model, spec, source: Some(source), call, began };
-                flows::make_images(flow, ticket, events)
-            })
-        });
+        let caller = Caller::of(&request)?;
+        let events = self.start_edit(request.into_inner(), caller).await?;
         Ok(Response::new(events.map(|event| event.map(edit_response)).boxed()))
     }
 
@@ -61,25 +39,19 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
         &self,
         request: Request<pb::UnderstandRequest>,
     ) -> Result<Response<Self::UnderstandStream>, Status> {
-        let (began, call) = (Instant::now(), CallContext::of(&request));
-        let model = self.model()?;
-        let judged = validation::understand(request.into_inner(), &model, &self.shared.pictures);
-        let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
-        let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
-        let gateway = self.clone();
-        let events = span.in_scope(|| {
-            EventStream::spawn(call, |events, call| flows::understand(gateway, spec, call, ticket, events, began))
-        });
+        let caller = Caller::of(&request)?;
+        let events = self.start_understand(request.into_inner(), caller).await?;
         Ok(Response::new(events.map(|event| event.map(understand_response)).boxed()))
     }
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
-        let call = CallContext::of(&request);
+        let caller = Caller::of(&request)?;
         let model = self.model()?;
+        self.shared.admission.check_room()?;
         let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter()?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
         let span = tracing::info_span!("embed", path = spec.path.as_str_name());
         let gateway = self.clone();
         let events = span
@@ -95,19 +67,6 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     }
 }
 
-/// The span of an image flow: sizes, never the prompt.
-fn image_span(task: &'static str, spec: &validation::ImageSpec) -> tracing::Span {
-    tracing::info_span!(
-        "make_images",
-        task,
-        n = spec.n,
-        width = spec.width,
-        height = spec.height,
-        iterations = spec.iterations,
-        head_steps = spec.head_steps,
-    )
-}
-
 fn generate_response(event: ImageEvent) -> pb::GenerateResponse {
     use pb::generate_response::Event;
     let event = match event {
@@ -115,6 +74,7 @@ fn generate_response(event: ImageEvent) -> pb::GenerateResponse {
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
         ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
     pb::GenerateResponse { event: Some(event) }
@@ -127,6 +87,7 @@ fn edit_response(event: ImageEvent) -> pb::EditResponse {
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
         ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
     pb::EditResponse { event: Some(event) }
@@ -137,6 +98,7 @@ fn understand_response(event: UnderstandEvent) -> pb::UnderstandResponse {
     let event = match event {
         UnderstandEvent::Queued(queued) => Event::Queued(queued),
         UnderstandEvent::Text(text) => Event::TextDelta(text),
+        UnderstandEvent::Resumed(resumed) => Event::Resumed(resumed),
         UnderstandEvent::Done(done) => Event::Done(done),
     };
     pb::UnderstandResponse { event: Some(event) }

@@ -24,6 +24,7 @@ fn names(events: &[pb::GenerateResponse]) -> Vec<String> {
         Event::Progress(progress) => format!("progress {}", progress.iteration),
         Event::Preview(preview) => format!("preview {} after {}", preview.image, preview.iteration),
         Event::Image(image) => format!("image {}", image.image),
+        Event::Resumed(resumed) => format!("resumed {} {}", resumed.what().as_str_name(), resumed.attempt),
         Event::Done(_) => "done".to_owned(),
     };
     events.iter().map(name).collect()
@@ -125,13 +126,23 @@ async fn an_edit_crops_to_the_output_and_says_where() {
 }
 
 #[tokio::test]
-async fn a_lost_synthesis_is_made_again_without_the_client_seeing_it() {
+async fn a_lost_synthesis_is_made_again_and_the_client_is_told() {
     let script = Script { lose_synthesis: AtomicUsize::new(1), lose_after_images: 1, ..Script::default() };
     let (gateway, script) = gateway(script).await;
     let options = pb::ImageOptions { n: Some(3), ..options() };
     let events = collect(gateway.generate(support::generate("a barn", options)).await).await.expect("drawn");
-    let expected =
-        ["progress 0", "progress 1", "progress 2", "progress 3", "progress 4", "image 0", "image 1", "image 2", "done"];
+    let expected = [
+        "progress 0",
+        "progress 1",
+        "progress 2",
+        "progress 3",
+        "progress 4",
+        "image 0",
+        "resumed BACKEND_SYNTHESIS 2",
+        "image 1",
+        "image 2",
+        "done",
+    ];
     assert_eq!(names(&events), expected);
     let asked = script.synthesized.lock().expect("lock");
     let retried: Vec<_> = asked.iter().map(|(asked, _)| (asked.seed, asked.first_image, asked.n_images)).collect();
@@ -139,11 +150,45 @@ async fn a_lost_synthesis_is_made_again_without_the_client_seeing_it() {
 }
 
 #[tokio::test]
-async fn a_synthesis_lost_twice_is_unavailable() {
-    let (gateway, script) = gateway(Script { lose_synthesis: AtomicUsize::new(2), ..Script::default() }).await;
+async fn a_synthesis_may_be_lost_more_than_once() {
+    let (gateway, script) = gateway(Script { lose_synthesis: AtomicUsize::new(3), ..Script::default() }).await;
+    let events = collect(gateway.generate(support::generate("a barn", options())).await).await.expect("drawn");
+    let resumed = names(&events).into_iter().filter(|name| name.starts_with("resumed")).collect::<Vec<_>>();
+    // The first attempt got further than any before it, so the count begins behind it.
+    assert_eq!(resumed, [2, 3, 4].map(|attempt| format!("resumed BACKEND_SYNTHESIS {attempt}")));
+    assert_eq!(script.synthesized.lock().expect("lock").len(), 4);
+}
+
+/// A gateway that gives up on a backend soon.
+async fn impatient(script: Script) -> (unipic_gateway::Gateway<support::Fake>, std::sync::Arc<Script>) {
+    let failover = unipic_client::RetryPolicy { patience_seconds: 0.3, ..Default::default() };
+    support::with_config(script, unipic_gateway::Config { failover, ..Default::default() }).await
+}
+
+#[tokio::test]
+async fn a_request_that_is_lost_at_the_same_point_each_time_ends_with_the_patience() {
+    let script = Script { lose_synthesis: AtomicUsize::new(usize::MAX), ..Script::default() };
+    let (gateway, script) = impatient(script).await;
     let status = collect(gateway.generate(support::generate("a barn", options())).await).await.expect_err("lost");
     assert_eq!(status.code(), tonic::Code::Unavailable);
-    assert_eq!(script.synthesized.lock().expect("lock").len(), 2);
+    assert!(script.synthesized.lock().expect("lock").len() > 1);
+    assert_eq!(gateway.load(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_deadline_that_comes_while_a_replica_is_waited_for_is_what_is_told() {
+    let (gateway, _) = gateway(Script { lose_synthesis: AtomicUsize::new(usize::MAX), ..Script::default() }).await;
+    let request = support::within(support::generate("a barn", options()), std::time::Duration::from_millis(120));
+    let status = collect(gateway.generate(request).await).await.expect_err("late");
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    assert_eq!(gateway.load(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_decoder_lost_behind_the_synthesis_is_told_too() {
+    let (gateway, _) = gateway(Script { lose_decoder: true, ..Script::default() }).await;
+    let events = collect(gateway.generate(support::generate("a barn", options())).await).await.expect("drawn");
+    assert_eq!(names(&events)[..2], ["progress 0", "resumed BACKEND_DECODER 2"]);
 }
 
 fn question(turns: Vec<pb::Turn>) -> Request<pb::UnderstandRequest> {
@@ -175,16 +220,34 @@ async fn an_answer_comes_in_pieces_and_whole() {
 #[tokio::test]
 async fn a_lost_answer_goes_on_where_it_stopped() {
     use pb::understand_response::Event;
-    let (gateway, script) = gateway(Script { lose_answer: AtomicUsize::new(1), ..Script::default() }).await;
+    let (gateway, script) = gateway(Script { lose_answer: AtomicUsize::new(3), ..Script::default() }).await;
     let turns = vec![turn(pb::Role::User, vec![text("Hello?")])];
     let events = collect(gateway.understand(question(turns)).await).await.expect("answered");
-    let deltas = events.iter().filter_map(|event| match &event.event {
-        Some(Event::TextDelta(delta)) => Some(delta.as_str()),
-        _ => None,
-    });
-    let deltas: Vec<&str> = deltas.collect();
-    assert_eq!(deltas, ["A ", "red ", "barn."]);
-    assert_eq!(script.answered.lock().expect("lock").len(), 2);
+    let name = |event: &pb::UnderstandResponse| match event.event.as_ref().expect("an event") {
+        Event::Queued(_) => "queued".to_owned(),
+        Event::TextDelta(delta) => delta.clone(),
+        Event::Resumed(resumed) => format!("resumed {} {}", resumed.what().as_str_name(), resumed.attempt),
+        Event::Done(done) => done.text.clone(),
+    };
+    let resumed = |attempt: u32| format!("resumed BACKEND_DECODER {attempt}");
+    let told: Vec<String> = events.iter().map(name).collect();
+    let expected =
+        ["A ", "red ", &resumed(2), &resumed(3), &resumed(4), "barn.", "A red barn."].map(ToString::to_string);
+    assert_eq!(told, expected);
+    assert_eq!(script.answered.lock().expect("lock").len(), 4);
+}
+
+#[tokio::test]
+async fn a_lost_encoding_is_done_again() {
+    use pb::understand_response::Event;
+    let script = Script { lose_encoding: AtomicUsize::new(2), ..Script::default() };
+    let (gateway, script) = gateway(script).await;
+    let turns = vec![turn(pb::Role::User, vec![image(png(30, 20)), text("What is it?")])];
+    let events = collect(gateway.understand(question(turns)).await).await.expect("answered");
+    let lost = |event: &pb::UnderstandResponse| matches!(&event.event, Some(Event::Resumed(resumed)) if resumed.what() == pb::Backend::Understanding);
+    assert_eq!(events.iter().filter(|event| lost(event)).count(), 2);
+    assert_eq!(script.encoded.lock().expect("lock").len(), 1);
+    assert_eq!(gateway.load(), (0, 0));
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ async fn ten_thousand_random_requests_are_answered_or_refused() {
                     temperature: float(&mut random, 2.0),
                     top_p: float(&mut random, 1.0),
                     stop: (0..random.usize(..4)).map(|_| words(&mut random)).collect(),
+                    candidates: (0..random.usize(..3)).map(|_| words(&mut random)).collect(),
                     seed: None,
                     encoder_path: choice(&mut random),
                 };

@@ -46,7 +46,7 @@ async fn gateway(endpoints: &[Endpoint]) -> Running {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let drained = run(config, listener, shutdown).await.expect("endpoints are given");
+        let drained = run(config, listener, None, shutdown).await.expect("endpoints are given");
         assert_eq!(drained.calls_cut_off, 0);
     });
     let channel = tonic::transport::Endpoint::from_static("http://localhost")
@@ -130,13 +130,19 @@ async fn all_flows_cross_the_wire_whole() {
     assert_eq!(source.data[..], decode(&png(768, 512), &DecodeLimits::default()).expect("decodes").data);
 
     let turns = vec![turn(pb::Role::User, vec![image(png(9, 9)), image(png(20, 9)), text("Compare.")])];
-    let ask = pb::UnderstandRequest { turns, seed: Some(5), stop: vec!["\n".to_owned()], ..Default::default() };
+    let ask = pb::UnderstandRequest {
+        turns,
+        seed: Some(5),
+        stop: vec!["\n".to_owned()],
+        candidates: vec!["no".to_owned()],
+        ..Default::default()
+    };
     let events = collect(gateway.client.understand(ask).await).await.expect("answered");
     assert_eq!(events.len(), 2);
     let (open, tensors) = fakes.0.answers.lock().expect("lock")[0].clone();
     assert_eq!((open.n_tensors, tensors.len(), open.seed), (2, 2, 5));
     assert_eq!((open.max_tokens, open.temperature, open.top_p, open.stop), (1024, 0.0, 1.0, vec!["\n".to_owned()]));
-    assert_eq!(tensors[0].shape, [9, 64]);
+    assert_eq!((tensors[0].shape.as_slice(), open.candidates), ([9, 64].as_slice(), vec!["no".to_owned()]));
 
     let embed = pb::EmbedRequest { image: png(9, 9).into(), encoder_path: pb::EncoderPath::Mar as i32 };
     let frames = collect(gateway.client.embed(embed).await).await.expect("embedded");

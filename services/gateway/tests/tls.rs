@@ -10,10 +10,17 @@ mod services;
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use keyed::{entry, new_key};
 use pki::{Authority, Pair};
 use services::Fakes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, RootCertStore};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 use unipic_api::pb::decoder_server::DecoderServer;
@@ -22,7 +29,7 @@ use unipic_api::pb::understanding_encoder_server::UnderstandingEncoderServer;
 use unipic_api::{ApiError, pb};
 use unipic_client::{ApiKey, CallOptions, ClientTls, ClientTlsConfig, Endpoint, UniPicClient, connect_with};
 use unipic_gateway::auth::{AuthConfig, NewKey};
-use unipic_gateway::{Config, ServerIdentities, run};
+use unipic_gateway::{Config, Gateway, ServerIdentities, run};
 use unipic_serving::{ListenAddress, Listener, Problems, ServerConfig, ServerTlsConfig, Services, Validate, serve};
 
 async fn listen() -> (Listener, Endpoint) {
@@ -107,7 +114,7 @@ impl World {
     async fn gateway(&self, config: Config) -> (UniPicClient, AbortOnDropHandle<()>) {
         let (listener, endpoint) = listen().await;
         let serving = async move {
-            run(config, listener, std::future::pending()).await.expect("endpoints are given");
+            run(config, listener, None, std::future::pending()).await.expect("endpoints are given");
         };
         let server = AbortOnDropHandle::new(tokio::spawn(serving));
         let tls = ClientTlsConfig { ca: Some(self.ca.clone()), ..ClientTlsConfig::default() };
@@ -158,6 +165,70 @@ async fn services_that_are_not_whom_the_gateway_expects_are_not_used() {
     }
 }
 
+/// A client that speaks what browsers do: ours speaks gRPC only.
+fn browser(ca: &Path, pair: &Pair) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("a certificate")).expect("an authority");
+    let certificate = CertificateDer::from_pem_file(&pair.certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_root_certificates(roots);
+    let mut config = builder.with_client_auth_cert(vec![certificate], key).expect("a pair");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+/// The first line of the answer to one request, or `None` where the server hangs up.
+async fn get_over_tls(browser: &TlsConnector, address: &str, head: &str) -> Option<String> {
+    let tcp = TcpStream::connect(address).await.expect("connects");
+    let name = "127.0.0.1".try_into().expect("a name");
+    let mut stream = browser.connect(name, tcp).await.expect("a handshake");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let request = format!("GET {head}\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    // However it ends: what came counts.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).lines().next().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn the_http_api_is_behind_the_same_certificates_and_keys() {
+    let world = World::new();
+    let front = world.pair("public", &["127.0.0.1"]);
+    let tls = ServerTlsConfig {
+        certificate: Some(front.certificate),
+        key: Some(front.key),
+        client_ca: Some(world.ca.clone()),
+        allowed: vec!["spiffe://unipic/ops/*".parse().expect("an identity")],
+        ..ServerTlsConfig::default()
+    };
+    let auth = AuthConfig { keys: vec![entry("acme", &world.key, None)], ..AuthConfig::default() };
+    let config = Config { tls, auth, ..Config::default() };
+    let gateway = Gateway::new(support::Fake::default(), config.clone());
+    gateway.refresh_model().await.expect("the fakes fit each other");
+    let ((grpc, _), (http, _)) = (listen().await, listen().await);
+    let address = http.address().expect("bound").to_string();
+    let serving = async move { gateway.serve(grpc, Some(http), &config.server(), std::future::pending()).await };
+    let _gateway = AbortOnDropHandle::new(tokio::spawn(serving));
+
+    let of = |stem: &str, identity: &str| browser(&world.ca, &world.pair(stem, &[identity]));
+    let anna = of("anna", "spiffe://unipic/ops/anna");
+    let asked = async |who: &TlsConnector, head: &str| get_over_tls(who, &address, head).await;
+    assert_eq!(asked(&anna, "/healthz HTTP/1.1").await.as_deref(), Some("HTTP/1.1 200 OK"));
+    assert_eq!(asked(&anna, "/v1/models HTTP/1.1").await.as_deref(), Some("HTTP/1.1 401 Unauthorized"));
+    let with_key = format!("/v1/models HTTP/1.1\r\nAuthorization: Bearer {}", world.key.key);
+    assert_eq!(asked(&anna, &with_key).await.as_deref(), Some("HTTP/1.1 200 OK"));
+    // Another certificate of the same authority, and none of TLS at all.
+    assert_eq!(asked(&of("gateway", "spiffe://unipic/gateway"), &with_key).await, None);
+    let mut plain = TcpStream::connect(&address).await.expect("connects");
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sends");
+    let mut answer = Vec::new();
+    // A reset is as good as an end.
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "it answered without TLS");
+}
+
 #[test]
 fn bad_settings_are_refused_by_key() {
     let world = World::new();
@@ -186,12 +257,24 @@ fn bad_settings_are_refused_by_key() {
         ),
         (format!("[tls]\n{certificate}\n{key}\nreload_seconds = 0.0"), "tls.reload_seconds"),
         (format!("listen = 'unix:/tmp/x.sock'\n[tls]\n{certificate}\n{key}"), "tls.certificate"),
+        (format!("[http]\nlisten = 'unix:/tmp/x.sock'\n[tls]\n{certificate}\n{key}"), "http.listen"),
+        (
+            format!(
+                "[http]\nlisten = '127.0.0.1:1'\n[tls]\n{certificate}\n{key}\nclient_ca = {ca}\n\
+                 [tls.allowed_methods]\n'unipic.v1.UniPic/Generate' = ['spiffe://a/b']"
+            ),
+            "tls.allowed_methods",
+        ),
         (format!("[tls]\n{certificate}\n{key}\ncipher = 'x'"), "cipher"),
         (format!("{https}\n[client_tls]\nca = {nothing}"), "client_tls.ca"),
         (format!("{https}\n[client_tls]\n{certificate}"), "client_tls.key"),
         (format!("{https}\n[client_tls]\nserver_identity = 'not a name'"), "client_tls.server_identity"),
         (format!("{https}\n[server_identities]\ndecoder = 'spiffe://'"), "server_identities.decoder"),
         (format!("[client_tls]\nca = {ca}"), "decoder"),
+        (
+            format!("understanding = ['https+dns://a:1']\nsynthesis = ['dns:///a:1']\n[client_tls]\nca = {ca}"),
+            "synthesis",
+        ),
     ];
     for (toml, key) in cases {
         let provider = <figment::providers::Toml as figment::providers::Format>::string(&toml);

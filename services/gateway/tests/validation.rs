@@ -196,6 +196,11 @@ async fn wrong_configurations_are_refused_with_their_keys() {
     check(&|c| c.model_name = Some(" ".to_owned()), "model_name");
     check(&|c| c.refresh_seconds = 0, "refresh_seconds");
     check(&|c| c.admission.max_running = 0, "admission.max_running");
+    check(&|c| c.admission.max_running_cost = 0, "admission.max_running_cost");
+    check(&|c| c.failover.retry_percent = -1.0, "failover.retry_percent");
+    check(&|c| c.tenants.default.max_concurrent = Some(0), "tenants.default.max_concurrent");
+    let wrong = unipic_gateway::QuotaConfig { requests_per_second: Some(0.0), ..Default::default() };
+    check(&|c| drop(c.tenants.named.insert("acme".into(), wrong.clone())), "tenants.acme.requests_per_second");
     check(&|c| c.admission.max_queued = usize::MAX, "admission.max_queued");
     check(&|c| c.limits.max_n = 0, "limits.max_n");
     check(&|c| c.limits.max_head_steps = 1001, "limits.max_head_steps");

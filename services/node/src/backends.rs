@@ -80,6 +80,7 @@ impl Backends for NodeBackends {
             top_p: spec.top_p,
             seed: spec.seed,
             stop: spec.stop,
+            candidates: spec.candidates,
         };
         let events = self.decoder.answer(request, job(call)).await?;
         let translated = |event| match event {
@@ -102,6 +103,9 @@ fn translated(event: unipic_synthesis::SynthesisEvent) -> Result<SynthesisEvent,
         Event::Progress(progress) => SynthesisEvent::Progress(progress.message()),
         Event::Preview(picture) => SynthesisEvent::Image(image(picture, true)?),
         Event::Image(picture) => SynthesisEvent::Image(image(picture, false)?),
+        Event::Resumed { attempt } => {
+            SynthesisEvent::Resumed(pb::Resumed { what: pb::Backend::Decoder.into(), attempt })
+        }
         Event::Done(timings) => SynthesisEvent::Done(timings.message()),
     })
 }

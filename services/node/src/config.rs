@@ -1,10 +1,11 @@
 //! The node's configuration: the services' keys that make sense in one process.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use unipic_gateway::auth::AuthConfig;
-use unipic_gateway::{AdmissionConfig, Defaults, LimitsConfig};
+use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, HttpListen, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ListenAddress, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -16,11 +17,13 @@ use unipic_telemetry::TelemetryConfig;
 pub struct Config {
     /// Where the public service listens: `127.0.0.1:50051` or `unix:/path`.
     pub listen: ListenAddress,
+    /// The HTTP API and the page, on a port of their own: at 127.0.0.1:8080 where `http.listen` is left out.
+    pub http: HttpConfig,
     /// How long a stop waits for the calls under way, in seconds.
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
-    /// Encryption of the public service, and which peers may call it.
+    /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
     pub tls: ServerTlsConfig,
     /// Keys of the public service.
     pub auth: AuthConfig,
@@ -44,8 +47,15 @@ pub struct Config {
     pub defaults: Defaults,
     /// How many requests run and wait.
     pub admission: AdmissionConfig,
+    /// What each tenant may use.
+    pub tenants: TenantsConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
+}
+
+/// Where the HTTP API listens when nothing is said: on loopback, as gRPC does, since keys are not asked for by default.
+pub(crate) fn default_http() -> ListenAddress {
+    ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))
 }
 
 impl Default for Config {
@@ -53,6 +63,7 @@ impl Default for Config {
         let (gateway, load) = (unipic_gateway::Config::default(), LoadConfig::default());
         Self {
             listen: gateway.listen,
+            http: gateway.http,
             drain_seconds: gateway.drain_seconds,
             max_call_seconds: gateway.max_call_seconds,
             tls: gateway.tls,
@@ -67,6 +78,7 @@ impl Default for Config {
             limits: gateway.limits,
             defaults: gateway.defaults,
             admission: gateway.admission,
+            tenants: gateway.tenants,
             telemetry: TelemetryConfig::for_service("unipic-node"),
         }
     }
@@ -87,6 +99,7 @@ impl Config {
     pub fn gateway(&self) -> unipic_gateway::Config {
         unipic_gateway::Config {
             listen: self.listen.clone(),
+            http: self.http.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
             tls: self.tls.clone(),
@@ -95,6 +108,7 @@ impl Config {
             limits: self.limits.clone(),
             defaults: self.defaults.clone(),
             admission: self.admission.clone(),
+            tenants: self.tenants.clone(),
             telemetry: self.telemetry.clone(),
             ..unipic_gateway::Config::default()
         }
@@ -108,7 +122,10 @@ impl Config {
 
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
-        self.gateway().validate(problems);
+        // Where the HTTP API would listen is judged like where it was told to.
+        let mut gateway = self.gateway();
+        gateway.http.listen.get_or_insert_with(|| HttpListen::At(default_http()));
+        gateway.validate(problems);
         for (key, problem) in self.load().problems() {
             problems.add(key, problem);
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_node::{Config, Node};
@@ -21,6 +22,10 @@ struct Args {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
+    /// Where the HTTP API and the page listen: 127.0.0.1:8080, unix:/path, or `off` [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip)]
+    http: Option<String>,
     /// `nano`, the embedded model, or the folder of a checkpoint in any layout [default: nano].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +42,10 @@ struct Args {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     linear: Option<String>,
+    /// Only judge the configuration; neither the model nor the device is opened.
+    #[arg(long)]
+    #[serde(skip)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +54,10 @@ fn main() -> ExitCode {
         return code;
     }
     let args = Args::parse();
-    let flags = Serialized::defaults(&args);
+    let mut flags = Figment::from(Serialized::defaults(&args));
+    if let Some(listen) = &args.http {
+        flags = flags.merge(Serialized::default("http.listen", listen));
+    }
     let mut config: Config = match unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags) {
         Ok(config) => config,
         Err(error) => {
@@ -54,6 +66,9 @@ fn main() -> ExitCode {
         }
     };
     config.telemetry.name_service("unipic-node");
+    if args.check {
+        return ExitCode::SUCCESS;
+    }
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,7 +11,7 @@ use unipic_understanding::Understanding;
 use unipic_weights::WeightsError;
 
 use crate::backends::NodeBackends;
-use crate::config::Config;
+use crate::config::{Config, default_http};
 use crate::language::LocalDecoder;
 
 /// All four services, loaded.
@@ -64,22 +64,29 @@ impl Node {
         Ok(Self { config, gateway })
     }
 
-    /// Serves until `shutdown` resolves and the calls under way have ended.
-    pub async fn serve(self, listener: Listener, shutdown: impl Future<Output = ()>) -> Drained {
+    /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
+    /// where there is one.
+    pub async fn serve(
+        self,
+        listener: Listener,
+        http: Option<Listener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
         let server = self.config.server();
-        self.gateway.serve(listener, &server, shutdown).await
+        self.gateway.serve(listener, http, &server, shutdown).await
     }
 
-    /// Loads, listens and serves. The port is opened when everything is loaded.
+    /// Loads, listens and serves. The ports are opened when everything is loaded.
     ///
     /// # Errors
-    /// As [`Node::load`], and when the address cannot be listened on.
+    /// As [`Node::load`], and when an address cannot be listened on.
     pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Drained, NodeError> {
         let address = config.listen.clone();
         let node = Self::load(config).await?;
         let listener = address.bind().await?;
         tracing::info!(listen = %address, "listening");
-        Ok(node.serve(listener, shutdown).await)
+        let http = node.config.http.bind(Some(default_http())).await?;
+        Ok(node.serve(listener, http, shutdown).await)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use figment::Provider;
 use serde::{Deserialize, Deserializer};
-use unipic_client::{ClientTlsConfig, Endpoint};
+use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ConfigError, ListenAddress, Problems, ServerConfig, ServerTlsConfig, Validate, config};
 use unipic_telemetry::TelemetryConfig;
@@ -36,7 +36,8 @@ pub struct Config {
     pub dtype: String,
     /// How linear layers are held: `dense` or `q8_0`.
     pub linear: String,
-    /// Replicas of the decoder service: `https://host:port`, `http://host:port` or `unix:/path`; one, or a list.
+    /// Replicas of the decoder service: `https://host:port`, `http://host:port` or `unix:/path`; or
+    /// `https+dns://host:port` or `dns:///host:port` for all that a name stands for; one, or a list.
     #[serde(deserialize_with = "endpoints")]
     pub decoder: Vec<Endpoint>,
     /// Encryption of the connections to `https://` replicas of the decoder, and who they must be.
@@ -49,6 +50,8 @@ pub struct Config {
     pub max_concurrent: usize,
     /// Rows of a batch.
     pub max_batch_tokens: usize,
+    /// What happens when a decoder is lost.
+    pub failover: RetryPolicy,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -71,6 +74,8 @@ impl Default for Config {
             max_images: 16,
             max_concurrent: 32,
             max_batch_tokens: 16_384,
+            // Shorter than the gateway's: it has other replicas of this service to ask.
+            failover: RetryPolicy { patience_seconds: 20.0, ..RetryPolicy::default() },
             telemetry: TelemetryConfig::for_service(NAME),
         }
     }
@@ -124,6 +129,9 @@ impl Validate for Config {
             ("max_batch_tokens", self.max_batch_tokens, 1 << 24),
         ] {
             problems.check((1..=max).contains(&value), key, format!("must be from 1 to {max}"));
+        }
+        for (key, problem) in self.failover.violations() {
+            problems.add(&format!("failover.{key}"), problem);
         }
         problems.section("telemetry", &self.telemetry);
     }
@@ -183,6 +191,7 @@ mod tests {
             ("listen = 'somewhere'", "listen"),
             ("max_places = 'many'", "max_places"),
             ("[telemetry]\nendpoint = 'x'", "telemetry"),
+            ("[failover]\npatience_seconds = -1", "failover.patience_seconds"),
         ] {
             assert!(load(toml).unwrap_err().to_string().contains(key), "{toml}");
         }

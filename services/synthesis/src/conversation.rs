@@ -3,20 +3,16 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
+use tokio::sync::mpsc;
 use tracing::{Instrument, info_span};
 use unipic_api::status::ApiError;
+use unipic_client::Patience;
 use unipic_engine::JobContext;
 use unipic_models::prompt::Prompt;
 
 use crate::device::engine_error;
+use crate::event::SynthesisEvent;
 use crate::language::{LanguageModel, LanguageSession, ProbeSegment, Traffic};
-
-/// Attempts at one step before its error is the request's.
-const MAX_ATTEMPTS: u32 = 6;
-/// Wait before the second attempt; it doubles with each one after that.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// Longest wait between attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Prompts at a language model. When the session is lost, it is opened again, on whatever replica there is, and the step
 /// is repeated: the language model keeps nothing of a generation but its prompts.
@@ -24,6 +20,9 @@ pub(crate) struct Conversation<L: LanguageModel> {
     language: L,
     prompts: Vec<Prompt>,
     context: JobContext,
+    patience: Patience,
+    /// Who is told of a loss.
+    events: mpsc::Sender<SynthesisEvent>,
     session: Option<L::Session>,
     /// Moved by sessions that are lost.
     past: Traffic,
@@ -32,30 +31,37 @@ pub(crate) struct Conversation<L: LanguageModel> {
 }
 
 impl<L: LanguageModel> Conversation<L> {
-    pub(crate) fn new(language: L, prompts: Vec<Prompt>, context: JobContext) -> Self {
-        Self { language, prompts, context, session: None, past: Traffic::default(), prefill: Duration::ZERO }
+    pub(crate) fn new(
+        language: L,
+        prompts: Vec<Prompt>,
+        context: JobContext,
+        patience: Patience,
+        events: mpsc::Sender<SynthesisEvent>,
+    ) -> Self {
+        let (past, prefill) = (Traffic::default(), Duration::ZERO);
+        Self { language, prompts, context, patience, events, session: None, past, prefill }
     }
 
     /// Prefills the prompts.
     pub(crate) async fn open(&mut self) -> Result<(), ApiError> {
-        let mut patience = Patience::default();
-        loop {
-            match self.session().await {
-                Ok(_) => return Ok(()),
-                Err(error) => patience.after(error, &self.context).await?,
-            }
+        while let Err(error) = self.session().await {
+            self.lost(error).await?;
         }
+        self.patience.worked();
+        Ok(())
     }
 
     /// Hidden states of `rows` behind the prompts, `[Σ n_rows, H]`.
     pub(crate) async fn probe(&mut self, rows: Tensor, segments: Vec<ProbeSegment>) -> Result<Tensor, ApiError> {
-        let mut patience = Patience::default();
         loop {
             match self.attempt(&rows, &segments).await {
-                Ok(hidden) => return Ok(hidden),
+                Ok(hidden) => {
+                    self.patience.worked();
+                    return Ok(hidden);
+                }
                 Err(error) => {
                     self.forget();
-                    patience.after(error, &self.context).await?;
+                    self.lost(error).await?;
                 }
             }
         }
@@ -94,35 +100,21 @@ impl<L: LanguageModel> Conversation<L> {
         self.past = self.traffic();
         self.session = None;
     }
-}
 
-/// How often and how long to try again.
-#[derive(Default)]
-struct Patience {
-    failures: u32,
-}
-
-impl Patience {
     /// Waits before the next attempt, or gives the error back when there is to be none.
-    async fn after(&mut self, error: ApiError, context: &JobContext) -> Result<(), ApiError> {
-        self.failures += 1;
-        if !error.is_transient() || self.failures >= MAX_ATTEMPTS {
-            return Err(error);
+    async fn lost(&mut self, error: ApiError) -> Result<(), ApiError> {
+        tracing::warn!(%error, attempt = self.patience.attempt(), "the language model is lost");
+        // One that is only full has lost nothing.
+        let is_loss = matches!(error, ApiError::Unavailable { .. });
+        let retry = self.patience.note(error)?;
+        if is_loss {
+            // Not worth waiting for: whoever reads slowly learns of the next progress.
+            let _ = self.events.try_send(SynthesisEvent::Resumed { attempt: self.patience.attempt() });
         }
-        let backoff = FIRST_WAIT * 2_u32.pow(self.failures - 1);
-        let asked = match &error {
-            ApiError::Overloaded { retry_after, .. } => *retry_after,
-            ApiError::Unavailable { retry_after: Some(after), .. } => *after,
-            _ => Duration::ZERO,
-        };
-        let left = context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let wait = backoff.max(asked).min(LONGEST_WAIT).min(left.unwrap_or(LONGEST_WAIT));
-        tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "the language model is lost; trying again");
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = context.cancel.cancelled() => {}
+            waited = retry.wait() => waited?,
+            over = self.context.over() => return Err(engine_error(over)),
         }
-        // A deadline that passed while waiting is the request's own.
-        context.check().map_err(engine_error)
+        self.context.check().map_err(engine_error)
     }
 }

@@ -106,6 +106,9 @@ pub(crate) fn messages(event: SynthesisEvent) -> Result<Messages, ApiError> {
     match event {
         SynthesisEvent::Progress(progress) => one(Message::Progress(progress.message())),
         SynthesisEvent::Done(timings) => one(Message::Done(pb::SynthesisDone { timings: Some(timings.message()) })),
+        SynthesisEvent::Resumed { attempt } => {
+            one(Message::Resumed(pb::Resumed { what: pb::Backend::Decoder.into(), attempt }))
+        }
         SynthesisEvent::Preview(picture) => Messages::frames(picture, true),
         SynthesisEvent::Image(picture) => Messages::frames(picture, false),
     }

@@ -31,6 +31,11 @@ impl Device {
         Self { lane: engine.add_worker(SynthesisWorker::new(parts)) }
     }
 
+    /// Jobs that wait now.
+    pub(crate) fn queued(&self) -> usize {
+        self.lane.queued()
+    }
+
     /// An image with nothing masked.
     pub(crate) async fn image(
         &self,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span, field, info_span};
 use unipic_api::status::{ApiError, Reason};
+use unipic_client::Patience;
 use unipic_engine::{Done, JobContext};
 use unipic_models::generation::{Decoded, Encoded, Generation, GenerationError, Iteration, Source};
 use unipic_models::prompt::{self, Prompt};
@@ -26,6 +27,7 @@ pub(crate) struct Drive<L: LanguageModel> {
     pub(crate) spec: SynthesisSpec,
     pub(crate) image_size: (usize, usize),
     pub(crate) context: JobContext,
+    pub(crate) patience: Patience,
     pub(crate) events: mpsc::Sender<SynthesisEvent>,
     pub(crate) timings: Timings,
     pub(crate) started: Instant,
@@ -38,11 +40,12 @@ impl<L: LanguageModel> Drive<L> {
         info: &Info,
         spec: SynthesisSpec,
         context: JobContext,
+        patience: Patience,
         events: mpsc::Sender<SynthesisEvent>,
     ) -> Self {
         let image_size = info.image_size(&spec.settings);
         let (timings, started) = (Timings::default(), Instant::now());
-        Self { device, language, spec, image_size, context, events, timings, started }
+        Self { device, language, spec, image_size, context, patience, events, timings, started }
     }
 
     /// Runs to the end, telling events on the way.
@@ -51,7 +54,9 @@ impl<L: LanguageModel> Drive<L> {
         let source = self.source().await?;
         let prompts = prompts(&self.spec, source.as_ref());
         let mut generation = Generation::seeded(self.spec.settings.clone(), source).map_err(generation_error)?;
-        let mut conversation = Conversation::new(self.language.clone(), prompts, self.context.clone());
+        let (language, context) = (self.language.clone(), self.context.clone());
+        let mut conversation =
+            Conversation::new(language, prompts, context, self.patience.clone(), self.events.clone());
         conversation.open().await?;
         while let Some(iteration) = generation.next() {
             let span = iteration_span(&iteration);

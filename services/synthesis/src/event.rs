@@ -14,6 +14,11 @@ pub enum SynthesisEvent {
     Preview(Picture),
     /// A finished image.
     Image(Picture),
+    /// The language model was lost; the loop goes on where it was, with another.
+    Resumed {
+        /// Number of the attempt that begins at the step that was lost; 2 is the first to be made good.
+        attempt: u32,
+    },
     /// Everything was sent.
     Done(Timings),
 }

@@ -5,7 +5,7 @@
 
 mod parcel;
 
-use std::future::{Future, pending};
+use std::future::Future;
 
 use candle_core::{Device, Tensor};
 use tokio::sync::mpsc;
@@ -22,6 +22,7 @@ use unipic_models::Handover;
 use unipic_models::prompt::Prompt;
 use unipic_wire::{DecodeError, decode, encode};
 
+use crate::device::engine_error;
 use crate::drive::tensor_error;
 use crate::language::{LanguageModel, LanguageSession, ProbeSegment, Traffic};
 use parcel::{Parcel, pack, prompt_messages};
@@ -211,16 +212,9 @@ fn misspoken(problem: &str) -> ApiError {
 
 /// The work, unless the request is over first.
 async fn within<T>(context: &JobContext, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    let late = async {
-        match context.deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-            None => pending().await,
-        }
-    };
     tokio::select! {
         biased;
-        () = context.cancel.cancelled() => Err(ApiError::Cancelled),
-        () = late => Err(ApiError::DeadlineExceeded),
+        error = context.over() => Err(engine_error(error)),
         done = work => done,
     }
 }

@@ -72,8 +72,8 @@ pub fn build(config: &Config) -> Result<Synthesis<RemoteDecoder>, BuildError> {
         queue_capacity: config.max_concurrent,
         max_batch_tokens: config.max_batch_tokens,
     })?;
-    let decoder = connect_with(&config.decoder, &ClientTls::new(&config.client_tls))?;
-    Ok(Synthesis::new(&engine, parts, RemoteDecoder::over(decoder), config.limits()))
+    let decoder = RemoteDecoder::over(connect_with(&config.decoder, &ClientTls::new(&config.client_tls))?);
+    Ok(Synthesis::new(&engine, parts, decoder, config.limits()).with_failover(&config.failover))
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended. Health says SERVING once every kind of job has

@@ -10,6 +10,7 @@ use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{Instrument, info_span};
 use unipic_api::status::{ApiError, Reason};
+use unipic_client::{RetryBudget, RetryPolicy};
 use unipic_engine::{Engine, JobContext};
 use unipic_models::Handover;
 use unipic_models::generation::{Generation, Settings};
@@ -31,11 +32,14 @@ pub struct Synthesis<L> {
     shared: Arc<Shared>,
     device: Device,
     language: L,
+    /// Retries at the language model, which all requests share.
+    retries: RetryBudget,
 }
 
 struct Shared {
     info: Info,
     bounds: Bounds,
+    max_concurrent: usize,
     admission: Arc<Semaphore>,
 }
 
@@ -55,9 +59,27 @@ impl<L: LanguageModel> Synthesis<L> {
         let shared = Shared {
             info: parts.info().clone(),
             bounds: limits.bounds,
+            max_concurrent: limits.max_concurrent,
             admission: Arc::new(Semaphore::new(limits.max_concurrent)),
         };
-        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language }
+        let retries = RetryBudget::new(&RetryPolicy::default());
+        Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, retries }
+    }
+
+    /// The same service with another patience with a language model that is lost.
+    #[must_use]
+    pub fn with_failover(self, policy: &RetryPolicy) -> Self {
+        Self { retries: RetryBudget::new(policy), ..self }
+    }
+
+    /// Requests that hold a place now.
+    pub fn running(&self) -> usize {
+        self.shared.max_concurrent - self.shared.admission.available_permits()
+    }
+
+    /// Jobs that wait for the device now.
+    pub fn queued(&self) -> usize {
+        self.device.queued()
     }
 
     /// Sizes of the loaded parts.
@@ -88,8 +110,8 @@ impl<L: LanguageModel> Synthesis<L> {
         let permit = self.admit()?;
         let (events, told) = mpsc::channel(WAITING_EVENTS);
         let span = context.span.clone();
-        let info = &self.shared.info;
-        let drive = Drive::new(self.device.clone(), self.language.clone(), info, spec, context, events);
+        let (info, patience) = (&self.shared.info, self.retries.begin(context.deadline));
+        let drive = Drive::new(self.device.clone(), self.language.clone(), info, spec, context, patience, events);
         Ok(Driven { work: Some(Box::pin(drive.run().instrument(span))), told, _permit: permit })
     }
 

@@ -79,6 +79,7 @@ async fn run(
     while let Some(reply) = replies.message().await? {
         match reply.message.unwrap() {
             Reply::Progress(_) => kinds.push('p'),
+            Reply::Resumed(_) => kinds.push('r'),
             Reply::Done(done) => {
                 assert!(done.timings.unwrap().total_ms > 0.0);
                 kinds.push('d');

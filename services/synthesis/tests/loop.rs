@@ -94,6 +94,7 @@ async fn progress_grows_from_nothing_to_everything_and_previews_come_in_between(
             SynthesisEvent::Progress(_) => 'p',
             SynthesisEvent::Preview(_) => 'v',
             SynthesisEvent::Image(_) => 'i',
+            SynthesisEvent::Resumed { .. } => 'r',
             SynthesisEvent::Done(_) => 'd',
         })
         .collect();

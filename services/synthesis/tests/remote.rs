@@ -51,13 +51,15 @@ async fn sessions_that_break_are_opened_again_with_the_same_result() {
     let (other, _) = FakeDecoder::start(language.clone(), 1).await.unwrap();
     let expected = images(&events(&service(language).unwrap(), edit()).await.unwrap());
     let far = service(remote(&[&frail, &other, "http://127.0.0.1:9"])).unwrap();
-    let got = images(&events(&far, edit()).await.unwrap());
-    assert!(expected == got);
+    let told = events(&far, edit()).await.unwrap();
+    assert!(expected == images(&told));
+    assert!(told.iter().any(|event| matches!(event, SynthesisEvent::Resumed { attempt: 2 })), "the loss is told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_any_decoder_the_error_says_unavailable_soon() {
-    let far = service(remote(&["http://127.0.0.1:9"])).unwrap();
+    let failover = unipic_client::RetryPolicy { patience_seconds: 0.5, ..Default::default() };
+    let far = service(remote(&["http://127.0.0.1:9"])).unwrap().with_failover(&failover);
     let started = Instant::now();
     let error = events(&far, spec("a", settings(1))).await.unwrap_err();
     assert!(matches!(error, ApiError::Unavailable { .. }), "{error:?}");

@@ -23,6 +23,9 @@ struct Cli {
     config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
+    /// Only judge the configuration; neither the model nor the device is opened.
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Args, Serialize)]
@@ -65,6 +68,9 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<()> {
     let config = Config::load(cli.config.as_deref(), Serialized::defaults(&cli.flags))?;
+    if cli.check {
+        return Ok(());
+    }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(async {
         let _telemetry = unipic_telemetry::init(&config.telemetry)?;

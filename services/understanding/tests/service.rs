@@ -134,3 +134,13 @@ async fn the_wire_changes_nothing_and_what_is_wrong_is_named() {
         assert!(readable(&status).contains(field), "{field}: {}", readable(&status));
     }
 }
+
+#[tokio::test]
+async fn embeddings_that_are_not_finite_are_a_fault() {
+    let folder = unipic_test_support::poisoned("siglip2_proj.0.weight").unwrap();
+    let service = start(folder.path());
+    let side = service.info().image_size;
+    let encoded = service.encode(picture(side, 0), Handover::Host, &JobContext::current()).await;
+    let error = encoded.map(drop).unwrap_err();
+    assert!(matches!(error, ApiError::Fault(unipic_api::Reason::NonFinite)), "{error}");
+}

@@ -30,6 +30,10 @@ const VIOLATION_BYTES: usize = 1536;
 pub enum Reason {
     /// Every place in the queue is taken.
     QueueFull,
+    /// The deadline would pass before the request had its turn and was done, at the pace of late.
+    DeadlineUnmeetable,
+    /// The caller's tenant used up what it may use.
+    QuotaExceeded,
     /// The weights are still being loaded or warmed up.
     Loading,
     /// The process is about to stop and takes no new work.
@@ -60,8 +64,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for parsing.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::QueueFull,
+        Self::DeadlineUnmeetable,
+        Self::QuotaExceeded,
         Self::Loading,
         Self::Draining,
         Self::BackendUnavailable,
@@ -81,6 +87,8 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "QUEUE_FULL",
+            Self::DeadlineUnmeetable => "DEADLINE_UNMEETABLE",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::Loading => "LOADING",
             Self::Draining => "DRAINING",
             Self::BackendUnavailable => "BACKEND_UNAVAILABLE",
@@ -116,6 +124,8 @@ impl Reason {
     fn sentence(self) -> &'static str {
         match self {
             Self::QueueFull => "the server's queue is full",
+            Self::DeadlineUnmeetable => "the deadline is sooner than the request can be done",
+            Self::QuotaExceeded => "the quota is used up",
             Self::Loading => "the server is still loading its weights",
             Self::Draining => "the server is about to stop",
             Self::BackendUnavailable => "a service behind this one cannot be reached",
@@ -267,6 +277,7 @@ impl ApiError {
                 details.set_retry_info(Some(*retry_after));
             }
             Self::QuotaExceeded { subject, description, retry_after } => {
+                details.set_error_info(Reason::QuotaExceeded.as_str(), DOMAIN, HashMap::new());
                 details.set_quota_failure(vec![QuotaViolation::new(subject, description)]);
                 details.set_retry_info(Some(*retry_after));
             }

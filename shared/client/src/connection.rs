@@ -19,8 +19,8 @@ pub type Connection = ClientTrace<Replicas>;
 #[error("no endpoints are given")]
 pub struct NoEndpoints;
 
-/// A connection to the replicas at `endpoints`, made at the first call. Call it inside a tokio runtime. Servers at `https://`
-/// endpoints must be vouched for by an authority that the system trusts.
+/// A connection to the replicas at `endpoints`, whose health is watched from now on. Call it inside a tokio runtime. Servers
+/// at `https://` endpoints must be vouched for by an authority that the system trusts.
 ///
 /// Errors: no endpoints.
 pub fn connect(endpoints: &[Endpoint]) -> Result<Connection, NoEndpoints> {

@@ -26,10 +26,15 @@
 //! ```
 
 mod api_key;
+mod breaker;
 mod connection;
 mod endpoint;
 mod error;
+mod health;
+mod replica;
 mod replicas;
+mod resolve;
+mod retries;
 mod secure;
 mod transport;
 mod unipic;
@@ -39,5 +44,6 @@ pub use connection::{Connection, NoEndpoints, connect, connect_with, decoder, sy
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 pub use replicas::Replicas;
+pub use retries::{Patience, Retry, RetryBudget, RetryPolicy};
 pub use unipic::{CallOptions, Events, UniPicClient};
 pub use unipic_tls::{ClientTls, ClientTlsConfig, InvalidIdentity, ServerIdentity, TlsError};

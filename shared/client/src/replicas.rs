@@ -1,117 +1,95 @@
-//! Several replicas behind one service: a call goes to the least loaded of those that lately worked.
+//! Several replicas behind one service: a call goes to the least loaded of those that are well.
 //!
-//! The list is static. A replica that broke a call is passed over for a while unless every one did, so a retry lands
-//! elsewhere; [`Replica::is_passed_over`] is where health checks can have their say.
+//! Well is a replica whose health service says so, or has not said anything yet, and which did not break the last call.
+//! Those that are not are passed over at once; where none is well, one that may be is tried, so that a lone replica that
+//! comes back is found; and where none may be, the call fails without having waited for anything.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response};
-use tonic::Status;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
-use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
-use unipic_api::ApiError;
+use unipic_api::{ApiError, Reason};
 use unipic_tls::ClientTls;
 
 use crate::connection::NoEndpoints;
 use crate::endpoint::Endpoint;
-use crate::secure::LastRefusal;
-use crate::transport::{ReplicaBody, status_of};
+use crate::replica::InFlight;
+use crate::resolve::{Lookup, Members, Set, system};
+use crate::transport::ReplicaBody;
 
-/// How long a replica is passed over after it broke a call.
-const PENALTY: Duration = Duration::from_secs(1);
+/// How long a first call waits for names to be looked up.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
-/// The replicas of a service. Clones share the counts of calls under way.
+/// The longest a caller is told to stay away: health may be back before the breaker would try again.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// The replicas of a service. Clones share what is known of them.
 #[derive(Debug, Clone)]
 pub struct Replicas {
-    all: Arc<[Arc<Replica>]>,
+    set: watch::Receiver<Set>,
     next: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct Replica {
-    channel: Channel,
-    refusal: Arc<LastRefusal>,
-    load: AtomicUsize,
-    started: Instant,
-    /// Milliseconds from `started` until which the replica is passed over.
-    passed_over_until: AtomicU64,
-}
-
-impl Replica {
-    fn new(endpoint: &Endpoint, tls: &ClientTls) -> Self {
-        let refusal = Arc::default();
-        Self {
-            channel: endpoint.channel(tls, &refusal),
-            refusal,
-            load: AtomicUsize::new(0),
-            started: Instant::now(),
-            passed_over_until: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn is_passed_over(&self) -> bool {
-        self.now() < self.passed_over_until.load(Ordering::Relaxed)
-    }
-}
-
-/// A call under way at a replica; over when dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Replica>);
-
-impl InFlight {
-    fn at(replica: &Arc<Replica>) -> Self {
-        replica.load.fetch_add(1, Ordering::Relaxed);
-        Self(replica.clone())
-    }
-
-    /// The status of a call that came to nothing: why the handshake failed where it did, else what broke.
-    fn status(&self, error: tonic::transport::Error) -> Status {
-        match self.0.refusal.reason() {
-            Some(reason) => ApiError::unavailable(reason).into(),
-            None => status_of(error.into()),
-        }
-    }
-
-    /// The replica broke the call.
-    pub(crate) fn failed(&self) {
-        let until = self.0.now() + u64::try_from(PENALTY.as_millis()).unwrap_or(u64::MAX);
-        self.0.passed_over_until.store(until, Ordering::Relaxed);
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::Relaxed);
-    }
+    /// Looks names up, where there are any.
+    _names: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl Replicas {
-    /// Replicas at `endpoints`, connected to at the first call, those at `https://` by `tls`. Call it inside a tokio runtime.
+    /// Replicas at `endpoints`, those behind `https` by `tls`. Their health is watched from now on, over the same connections
+    /// that calls take. Call it inside a tokio runtime.
     ///
     /// Errors: no endpoints.
     pub fn new(endpoints: &[Endpoint], tls: &ClientTls) -> Result<Self, NoEndpoints> {
+        Self::with_lookup(endpoints, tls, system())
+    }
+
+    fn with_lookup(endpoints: &[Endpoint], tls: &ClientTls, lookup: Lookup) -> Result<Self, NoEndpoints> {
         if endpoints.is_empty() {
             return Err(NoEndpoints);
         }
-        let all = endpoints.iter().map(|endpoint| Arc::new(Replica::new(endpoint, tls))).collect();
-        Ok(Self { all, next: Arc::new(AtomicUsize::new(0)) })
+        let members = Members::new(endpoints, tls, lookup);
+        let (sender, set) = watch::channel(members.set());
+        let following = members.has_names().then(|| tokio::spawn(members.follow(sender)));
+        let names = following.map(|task| Arc::new(AbortOnDropHandle::new(task)));
+        Ok(Self { set, next: Arc::new(AtomicUsize::new(0)), _names: names })
     }
 
-    /// The replica for the next call: the least loaded, in turn among equals, passing over what lately broke.
-    fn pick(&self) -> Option<&Arc<Replica>> {
-        let n = self.all.len();
+    /// Begins a call: at the least loaded that is well, in turn among equals; else at one that may be.
+    fn pick(&self) -> Result<InFlight, ApiError> {
+        let (set, now) = (self.set.borrow().clone(), Instant::now());
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..n).filter_map(|i| self.all.get((first.wrapping_add(i)) % n));
-        in_turn.min_by_key(|replica| (replica.is_passed_over(), replica.load.load(Ordering::Relaxed)))
+        let in_turn = || (0..set.len()).filter_map(|i| set.get(first.wrapping_add(i) % set.len()));
+        // Another call may begin a probe between the look and the call: then there is one candidate less.
+        for _ in 0..=set.len() {
+            let well = in_turn().filter(|replica| replica.is_well(now)).min_by_key(|replica| replica.load());
+            let possible = || in_turn().filter(|replica| replica.is_possible(now)).min_by_key(|replica| replica.load());
+            let Some(picked) = well.or_else(possible) else { break };
+            if let Some(in_flight) = InFlight::begin(picked, now) {
+                return Ok(in_flight);
+            }
+        }
+        let wait = set.iter().map(|replica| replica.wait(now)).min().unwrap_or(LONGEST_WAIT);
+        let retry_after = Some(wait.min(LONGEST_WAIT));
+        // Where handshakes fail, that is what to know, also while nothing is tried.
+        let reason = set.iter().find_map(|replica| replica.refusal()).unwrap_or(Reason::BackendUnavailable);
+        Err(ApiError::Unavailable { reason, retry_after })
+    }
+
+    /// Begins a call, once names were looked up.
+    async fn begin(&self) -> Result<InFlight, ApiError> {
+        let mut set = self.set.clone();
+        if set.borrow().is_empty() {
+            // A name that stays unknown leaves nobody to call, which is what the pick says then.
+            let _ = tokio::time::timeout(LOOKUP_LIMIT, set.wait_for(|set| !set.is_empty())).await;
+        }
+        self.pick()
     }
 }
 
@@ -126,19 +104,23 @@ impl Service<Request<Body>> for Replicas {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let picked = self.pick().map(|replica| (replica.channel.clone(), InFlight::at(replica)));
+        let replicas = self.clone();
         Box::pin(async move {
-            // `new` refuses an empty list.
-            let Some((channel, in_flight)) = picked else { return Err(crate::transport::gone()) };
-            match channel.oneshot(request).await {
+            let in_flight = replicas.begin().await?;
+            match in_flight.channel().oneshot(request).await {
                 Ok(response) => {
-                    let has_status = response.headers().contains_key("grpc-status");
-                    Ok(response.map(|body| ReplicaBody::new(body, has_status, in_flight)))
+                    let status = Status::from_header_map(response.headers());
+                    if status.as_ref().is_some_and(is_refusal) {
+                        in_flight.refused();
+                    } else {
+                        in_flight.worked();
+                    }
+                    Ok(response.map(|body| ReplicaBody::new(body, status.is_some(), in_flight)))
                 }
                 Err(error) => {
                     let status = in_flight.status(error);
-                    if status.code() == tonic::Code::Unavailable {
-                        in_flight.failed();
+                    if status.code() == Code::Unavailable {
+                        in_flight.broke();
                     }
                     Err(status)
                 }
@@ -147,9 +129,16 @@ impl Service<Request<Body>> for Replicas {
     }
 }
 
+/// A replica says that it takes no calls now.
+fn is_refusal(status: &Status) -> bool {
+    let refuses = |reason| matches!(reason, Reason::Loading | Reason::Draining);
+    matches!(ApiError::from_status(status), ApiError::Unavailable { reason, .. } if refuses(reason))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::{Health, Replica};
 
     fn replicas(n: u16) -> Replicas {
         let endpoints: Vec<Endpoint> =
@@ -157,36 +146,91 @@ mod tests {
         Replicas::new(&endpoints, &ClientTls::default()).unwrap()
     }
 
-    fn index(replicas: &Replicas, picked: &Arc<Replica>) -> usize {
-        replicas.all.iter().position(|replica| Arc::ptr_eq(replica, picked)).unwrap()
+    fn at(replicas: &Replicas, index: usize) -> Arc<Replica> {
+        replicas.set.borrow()[index].clone()
+    }
+
+    /// Which replica the next call goes to; the call ends at once, without an outcome.
+    fn pick(replicas: &Replicas) -> Option<usize> {
+        let _picked = replicas.pick().ok()?;
+        let set = replicas.set.borrow();
+        set.iter().position(|replica| replica.load() > 0)
+    }
+
+    fn begin(replica: &Arc<Replica>) -> InFlight {
+        InFlight::begin(replica, Instant::now()).unwrap()
     }
 
     #[tokio::test]
     async fn equals_take_turns() {
         let replicas = replicas(3);
-        let picks: Vec<_> = (0..6).map(|_| index(&replicas, replicas.pick().unwrap())).collect();
+        let picks: Vec<_> = (0..6).filter_map(|_| pick(&replicas)).collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
     }
 
     #[tokio::test]
     async fn the_least_loaded_is_picked() {
         let replicas = replicas(2);
-        let held: Vec<_> = (0..3).map(|_| InFlight::at(&replicas.all[0])).collect();
+        let held: Vec<_> = (0..3).map(|_| begin(&at(&replicas, 0))).collect();
         for _ in 0..4 {
-            assert_eq!(index(&replicas, replicas.pick().unwrap()), 1);
+            let picked = replicas.pick().unwrap();
+            assert_eq!((at(&replicas, 0).load(), at(&replicas, 1).load()), (3, 1));
+            drop(picked);
         }
         drop(held);
-        assert_eq!(replicas.all[0].load.load(Ordering::Relaxed), 0);
+        assert_eq!(at(&replicas, 0).load(), 0);
     }
 
     #[tokio::test]
-    async fn a_broken_one_is_passed_over_while_another_works() {
+    async fn a_broken_one_is_passed_over_and_where_all_are_the_call_fails_at_once() {
         let replicas = replicas(2);
-        let load: Vec<_> = (0..3).map(|_| InFlight::at(&replicas.all[1])).collect();
-        InFlight::at(&replicas.all[0]).failed();
-        assert_eq!(index(&replicas, replicas.pick().unwrap()), 1);
-        load[0].failed();
-        assert_eq!(index(&replicas, replicas.pick().unwrap()), 0);
+        begin(&at(&replicas, 0)).broke();
+        assert!((0..4).all(|_| pick(&replicas) == Some(1)));
+        begin(&at(&replicas, 1)).broke();
+        let error = replicas.pick().unwrap_err();
+        let ApiError::Unavailable { retry_after: Some(wait), .. } = error else { panic!("{error:?}") };
+        assert!(wait > Duration::ZERO && wait <= LONGEST_WAIT);
+        // One call finds out whether it is back; meanwhile there is no other.
+        tokio::time::sleep(wait).await;
+        let probe = replicas.pick().unwrap();
+        probe.worked();
+        assert!(replicas.pick().is_ok());
+    }
+
+    #[tokio::test]
+    async fn health_decides_while_a_healthy_one_is_left() {
+        let replicas = replicas(2);
+        for health in [Health::NotServing, Health::Unreachable] {
+            at(&replicas, 0).condition().says(health);
+            assert!((0..4).all(|_| pick(&replicas) == Some(1)), "{health:?}");
+        }
+        // What may be wrong is better than nothing.
+        at(&replicas, 1).condition().says(Health::Unreachable);
+        assert!(replicas.pick().is_ok());
+        begin(&at(&replicas, 0)).broke();
+        at(&replicas, 0).condition().says(Health::Serving);
+        assert!((0..4).all(|_| pick(&replicas) == Some(0)), "its own word closes the breaker");
+    }
+
+    #[tokio::test]
+    async fn one_that_says_it_stops_is_passed_over_before_its_health_is_heard() {
+        let replicas = replicas(2);
+        begin(&at(&replicas, 1)).refused();
+        assert!((0..4).all(|_| pick(&replicas) == Some(0)));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_before_the_first_call() {
+        let lookup: Lookup = Arc::new(|_, port| {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                Ok(vec![([127, 0, 0, 1], port).into(), ([127, 0, 0, 2], port).into()])
+            })
+        });
+        let endpoints = ["dns:///decoder.svc:1".parse().unwrap()];
+        let replicas = Replicas::with_lookup(&endpoints, &ClientTls::default(), lookup).unwrap();
+        assert!(replicas.begin().await.is_ok());
+        assert_eq!(replicas.set.borrow().len(), 2);
     }
 
     #[test]

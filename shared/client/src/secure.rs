@@ -4,6 +4,7 @@
 //! handshake is over. So the stream itself notes what TLS says, and a call that came to nothing is told by that.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -39,7 +40,8 @@ impl LastRefusal {
         })
     }
 
-    fn begin(&self) {
+    /// The server could not even be reached: whatever it said before, that is not what is wrong now.
+    fn unreached(&self) {
         self.noted(|noted| noted.current = None);
     }
 
@@ -62,15 +64,20 @@ impl LastRefusal {
     }
 }
 
-/// Connects to the host and port of `uri` and makes the handshake. The channel limits the time of both.
+/// Connects to the server called `origin`, at `address` where its name has been looked up, and makes the handshake, in which
+/// the server is held to its name. The channel limits the time of both.
 pub(crate) async fn connect(
-    uri: &Uri,
+    origin: &Uri,
+    address: Option<SocketAddr>,
     tls: &ClientTls,
     refusal: Arc<LastRefusal>,
 ) -> io::Result<Attentive<ClientStream<TcpStream>>> {
-    refusal.begin();
-    let host = uri.host().unwrap_or_default();
-    let tcp = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443))).await?;
+    let host = origin.host().unwrap_or_default();
+    let connected = match address {
+        Some(address) => TcpStream::connect(address).await,
+        None => TcpStream::connect((host.trim_matches(['[', ']']), origin.port_u16().unwrap_or(443))).await,
+    };
+    let tcp = connected.inspect_err(|_| refusal.unreached())?;
     tcp.set_nodelay(true)?;
     match tls.connect(host, tcp).await {
         Ok(io) => Ok(Attentive { io, refusal, has_heard: false }),

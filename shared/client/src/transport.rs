@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use unipic_api::{ApiError, Reason};
 
-use crate::replicas::InFlight;
+use crate::replica::InFlight;
 
 /// The status of an error of the transport.
 pub(crate) fn status_of(error: Box<dyn std::error::Error + Send + Sync>) -> Status {
@@ -60,13 +60,13 @@ impl Body for ReplicaBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(status)) => {
-                this.in_flight.failed();
+                this.in_flight.broke();
                 *this.has_status = true;
                 Poll::Ready(Some(Err(status_of(status.into()))))
             }
             None if *this.has_status => Poll::Ready(None),
             None => {
-                this.in_flight.failed();
+                this.in_flight.broke();
                 *this.has_status = true;
                 Poll::Ready(Some(Err(gone())))
             }

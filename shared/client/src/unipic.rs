@@ -20,6 +20,7 @@ use crate::api_key::ApiKey;
 use crate::connection::{Connection, NoEndpoints, connect};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
+use crate::retries::{RetryBudget, RetryPolicy};
 
 /// How long the server's own word on a deadline is waited for before the client gives up by itself.
 const GRACE: Duration = Duration::from_millis(500);
@@ -68,6 +69,7 @@ pub struct UniPicClient {
     generated: Generated<Connection>,
     options: CallOptions,
     api_key: Option<ApiKey>,
+    budget: RetryBudget,
 }
 
 impl UniPicClient {
@@ -81,7 +83,8 @@ impl UniPicClient {
     /// A client over a connection, such as one of [`connect_with`](crate::connect_with).
     pub fn over(connection: Connection) -> Self {
         let generated = Generated::new(connection).max_decoding_message_size(PUBLIC_RESPONSE_BYTES);
-        Self { generated, options: CallOptions::default(), api_key: None }
+        let budget = RetryBudget::new(&RetryPolicy::default());
+        Self { generated, options: CallOptions::default(), api_key: None, budget }
     }
 
     /// The same client, which sends this key with every call. Over `http://` to another host it can be read on the way.
@@ -175,14 +178,16 @@ impl UniPicClient {
 struct Attempts {
     options: CallOptions,
     api_key: Option<ApiKey>,
+    budget: RetryBudget,
     deadline: Instant,
     made: u32,
 }
 
 impl Attempts {
     fn new(client: &UniPicClient) -> Self {
-        let (options, api_key) = (client.options, client.api_key.clone());
-        Self { options, api_key, deadline: Instant::now() + options.deadline, made: 0 }
+        let (options, api_key, budget) = (client.options, client.api_key.clone(), client.budget.clone());
+        budget.add();
+        Self { options, api_key, budget, deadline: Instant::now() + options.deadline, made: 0 }
     }
 
     /// The next attempt's request, with the time that is left.
@@ -209,7 +214,7 @@ impl Attempts {
         };
         let pause = self.options.pause(self.made, asked);
         let is_worth_it = error.code() == Code::Unavailable && self.made < self.options.attempts;
-        if !is_worth_it || Instant::now() + pause >= self.deadline {
+        if !is_worth_it || Instant::now() + pause >= self.deadline || !self.budget.try_take() {
             return Err(error);
         }
         tracing::debug!(%error, attempt = self.made, ?pause, "trying again");

@@ -244,6 +244,36 @@ async fn slow_handshakes_are_closed_and_hold_nobody_up() {
     futures::future::join(futures::future::join_all(slow), meanwhile).await;
 }
 
+#[tokio::test]
+async fn a_server_found_by_a_name_is_held_to_the_name_and_its_health_is_watched_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new("ours");
+    let ca = ours.file(folder.path(), "ca.crt");
+    let trusted = client(&ca, None);
+    let named = start(server_tls(&ours.issue(folder.path(), "named", &["localhost"]), None, &[])).await;
+    // The name may stand for ::1 as well, where nobody listens.
+    let by = |server: &Server, form: &str| -> Endpoint {
+        let port = server.address.rsplit_once(':').unwrap().1;
+        format!("{form}localhost:{port}").parse().unwrap()
+    };
+    for form in ["https+dns://", "https://"] {
+        let connection = connect_with(&[by(&named, form)], &trusted).unwrap();
+        until("the name is called", async || ask(connection.clone()).await.is_ok()).await;
+    }
+    let plain = connect(&[by(&named, "dns:///")]).unwrap();
+    assert_eq!(reason(ask(plain).await), Reason::BackendUnavailable);
+
+    // The address that the name stands for does not count.
+    let numbered = start(server_tls(&ours.issue(folder.path(), "numbered", &["127.0.0.1"]), None, &[])).await;
+    let connection = connect_with(&[by(&numbered, "https+dns://")], &trusted).unwrap();
+    until("the name is found wrong", async || reason(ask(connection.clone()).await) == Reason::ServerNameMismatch)
+        .await;
+    // Unless it is said who it is.
+    let is_expected = trusted.expecting(Some(&"127.0.0.1".parse::<ServerIdentity>().unwrap()));
+    let connection = connect_with(&[by(&numbered, "https+dns://")], &is_expected).unwrap();
+    until("the identity is right", async || ask(connection.clone()).await.is_ok()).await;
+}
+
 /// Files that a server and its clients live on, and callers that never stop.
 struct Rotation {
     folder: TempDir,

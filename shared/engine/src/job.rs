@@ -49,12 +49,25 @@ impl JobContext {
     /// # Errors
     /// [`EngineError::Cancelled`] or [`EngineError::DeadlineExceeded`].
     pub fn check(&self) -> Result<(), EngineError> {
-        if self.cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
+        // A server cancels what is late, and lateness is the reason then.
         match self.deadline {
             Some(deadline) if deadline <= Instant::now() => Err(EngineError::DeadlineExceeded),
+            _ if self.cancel.is_cancelled() => Err(EngineError::Cancelled),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until the job need not be computed any more; returns why.
+    pub async fn over(&self) -> EngineError {
+        let late = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = late => EngineError::DeadlineExceeded,
+            () = self.cancel.cancelled() => self.check().err().unwrap_or(EngineError::Cancelled),
         }
     }
 }

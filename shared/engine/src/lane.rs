@@ -1,6 +1,5 @@
 //! The async side of a worker: submitting jobs and waiting for their answers.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,18 +45,11 @@ impl<J: Send + 'static, R: Send + 'static> Lane<J, R> {
         let since = Instant::now();
         self.queue.push(Pending { job, context: context.clone(), answer, since, waiting })?;
         self.engine.wake();
-        let late = async {
-            match context.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => pending().await,
-            }
-        };
         tokio::select! {
             // An answer that is there counts, even if the deadline passed at the same moment.
             biased;
             answer = answered => answer.unwrap_or(Err(EngineError::Closed)),
-            () = context.cancel.cancelled() => Err(EngineError::Cancelled),
-            () = late => Err(EngineError::DeadlineExceeded),
+            error = context.over() => Err(error),
         }
     }
 }

@@ -38,10 +38,17 @@ impl CallContext {
     /// The context of a request. One that came by no server of ours, as in a handler's test, has an hour and is never
     /// cancelled.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
-        request.extensions().get().cloned().unwrap_or_else(|| Self {
-            deadline: Instant::now() + Duration::from_secs(3600),
-            cancel: CancellationToken::new(),
-        })
+        Self::among(request.extensions())
+    }
+
+    /// The context among a request's extensions, as [`CallContext::of`].
+    pub fn among(extensions: &http::Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_else(|| Self::lasting(Duration::from_secs(3600)))
+    }
+
+    /// A context that is over after `limit`.
+    pub(crate) fn lasting(limit: Duration) -> Self {
+        Self { deadline: Instant::now() + limit, cancel: CancellationToken::new() }
     }
 
     /// Time left, zero when late. What a call to the next service is given.
@@ -104,14 +111,11 @@ where
         let denied = self.layer.access.admit(&mut parts).err();
         let mut request = Request::from_parts(parts, body);
         let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
-        let context = CallContext { deadline: Instant::now() + timeout, cancel: CancellationToken::new() };
+        let context = CallContext::lasting(timeout);
         let is_ours = !request.uri().path().starts_with("/grpc.");
         let refused = denied.or_else(|| is_ours.then(|| self.layer.state.borrow().refusal()).flatten());
-        let guard = Guard {
-            _cancel: context.cancel.clone().drop_guard(),
-            // Health watches are open-ended; a drain must not wait for them.
-            _call: is_ours.then(|| self.layer.calls.token()),
-        };
+        // Health watches are open-ended; a drain must not wait for them.
+        let guard = Guard::new(&context, is_ours.then(|| self.layer.calls.token()));
         let sleep = tokio::time::sleep_until(context.deadline.into());
         request.extensions_mut().insert(context);
         let future = refused.is_none().then(|| self.inner.call(request));
@@ -121,9 +125,16 @@ where
 
 /// What is over when a call is.
 #[derive(Debug)]
-struct Guard {
+pub(crate) struct Guard {
     _cancel: DropGuard,
     _call: Option<TaskTrackerToken>,
+}
+
+impl Guard {
+    /// Cancels the call when dropped; `counted` tells a drain that it was under way.
+    pub(crate) fn new(call: &CallContext, counted: Option<TaskTrackerToken>) -> Self {
+        Self { _cancel: call.cancel.clone().drop_guard(), _call: counted }
+    }
 }
 
 /// The caller's timeout: up to eight digits and a unit. Anything else is none.

@@ -4,6 +4,8 @@
 //! [`Listener`] and calls [`serve`], which returns when the shutdown future resolves and the calls under way have ended,
 //! or the drain limit has passed. Handlers find their caller's deadline and cancellation in [`CallContext`].
 //!
+//! [`serve_web`] serves plain HTTP with the same guards, for browsers and clients without gRPC.
+//!
 //! Connections are encrypted where [`ServerTlsConfig`] says so, and calls are let in by the peer's certificate
 //! (`tls.allowed`) and by a [`Guard`], before a handler or a body is touched.
 //!
@@ -20,6 +22,8 @@ mod remap;
 mod secure;
 mod server;
 mod shutdown;
+mod tenant;
+mod web;
 
 pub use access::Guard;
 pub use call::CallContext;
@@ -27,4 +31,6 @@ pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
+pub use tenant::Tenant;
 pub use unipic_tls::{PeerIdentity, ServerTls, ServerTlsConfig};
+pub use web::{PacedBody, SlowUpload, serve_web};

@@ -42,6 +42,11 @@ impl Peers {
         Err(ApiError::PermissionDenied("this client's certificate does not give access to this method".to_owned()))
     }
 
+    /// True for a peer that may connect where there are no methods to tell apart.
+    pub(crate) fn let_in(&self, peer: Option<&PeerIdentity>) -> bool {
+        peer.is_some_and(|peer| peer.is_among(&self.allowed))
+    }
+
     /// Who may call a method. With rules for methods only, the others are nobody's.
     fn rule(&self, method: &str) -> &[IdentityPattern] {
         let service = || method.split_once('/').and_then(|(service, _)| self.by_method.get(&format!("{service}/*")));

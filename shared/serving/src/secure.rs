@@ -17,7 +17,10 @@ use crate::listen::{ListenAddress, Listener};
 use crate::server::ServerConfig;
 
 /// What gRPC speaks.
-const PROTOCOLS: [&[u8]; 1] = [b"h2"];
+pub(crate) const GRPC: [&[u8]; 1] = [b"h2"];
+
+/// What the web face speaks.
+pub(crate) const WEB: [&[u8]; 1] = [b"http/1.1"];
 
 /// Refused handshakes are told this often at most: anybody can make one, and a log is a disk.
 const TELLING: Duration = Duration::from_secs(1);
@@ -30,8 +33,8 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Reads the certificates and says in the log how connections come in.
-    pub(crate) fn open(listener: &Listener, config: &ServerConfig) -> Self {
+    /// Reads the certificates and says in the log how connections come in. Protocols are names of ALPN.
+    pub(crate) fn open(listener: &Listener, config: &ServerConfig, protocols: &[&[u8]]) -> Self {
         let is_private = match listener.address() {
             Ok(ListenAddress::Tcp(address)) => address.ip().is_loopback(),
             Ok(ListenAddress::Unix(_)) => true,
@@ -47,7 +50,7 @@ impl Door {
                  and `tls.key`, and `tls.client_ca` where only known clients may call"
             ),
         }
-        Self { tls: tls.is_on().then(|| ServerTls::new(tls, &PROTOCOLS)), refusals: Arc::default() }
+        Self { tls: tls.is_on().then(|| ServerTls::new(tls, protocols)), refusals: Arc::default() }
     }
 
     /// Looks at the certificates for as long as it is polled.
@@ -57,6 +60,25 @@ impl Door {
             None => std::future::pending().await,
         }
     }
+
+    /// Makes the handshake of what was accepted, where one is wanted. `None` where it failed, or the server stops.
+    pub(crate) async fn enter<IO>(&self, io: IO, drain: &CancellationToken) -> Option<Entered<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(tls) = &self.tls else { return Some(Entered::Plain(io)) };
+        let accepted = tokio::select! {
+            accepted = tls.accept(io) => accepted,
+            () = drain.cancelled() => return None,
+        };
+        accepted.map(Entered::Encrypted).inspect_err(|error| self.refusals.tell(error)).ok()
+    }
+}
+
+/// What came through the door.
+pub(crate) enum Entered<IO> {
+    Plain(IO),
+    Encrypted(Secured<IO>),
 }
 
 /// Serves what was accepted, after its handshake where one is wanted.
@@ -74,18 +96,12 @@ pub(crate) async fn serve_peer<IO, S, R>(
     R: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Some(tls) = &door.tls else {
-        return serve_connection(io, Peer { address, identity: None }, service, drain).await;
-    };
-    let accepted = tokio::select! {
-        accepted = tls.accept(io) => accepted,
-        () = drain.cancelled() => return,
-    };
-    match accepted {
-        Ok(Secured { stream, peer }) => {
+    match door.enter(io, &drain).await {
+        Some(Entered::Plain(io)) => serve_connection(io, Peer { address, identity: None }, service, drain).await,
+        Some(Entered::Encrypted(Secured { stream, peer })) => {
             serve_connection(stream, Peer { address, identity: peer }, service, drain).await;
         }
-        Err(error) => door.refusals.tell(&error),
+        None => {}
     }
 }
 

@@ -24,7 +24,7 @@ use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
 use crate::listen::{Accepted, ListenAddress, Listener};
 use crate::peers::Peers;
-use crate::secure::{Door, serve_peer};
+use crate::secure::{Door, GRPC, serve_peer};
 
 /// Connections at once; further ones are closed as they come.
 const MAX_CONNECTIONS: usize = 4096;
@@ -209,26 +209,49 @@ pub async fn serve(
         access: Access { peers: Peers::new(&config.tls), guard },
     };
     let service = ServerTraceLayer.layer(layer.layer(routes.routes().prepare()));
-    let door = Door::open(&listener, config);
-    let mut following = std::pin::pin!(door.follow_files());
+    let door = Door::open(&listener, config, &GRPC);
     let drain = CancellationToken::new();
+    let connect = |accepted| {
+        let (door, service, drain) = (door.clone(), service.clone(), drain.clone());
+        async move {
+            match accepted {
+                Accepted::Tcp(stream, peer) => serve_peer(door, stream, Some(peer), service, drain).await,
+                Accepted::Unix(stream) => serve_peer(door, stream, None, service, drain).await,
+            }
+        }
+    };
+    let connections = tokio::select! {
+        connections = accept_until(&listener, shutdown, connect) => connections,
+        never = door.follow_files() => match never {},
+    };
+    readiness.drain().await;
+    drop(listener);
+    drain.cancel();
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+}
+
+/// Accepts connections until `shutdown` resolves, each driven by a task of its own; returns those still open.
+pub(crate) async fn accept_until<F>(
+    listener: &Listener,
+    shutdown: impl Future<Output = ()>,
+    connect: impl Fn(Accepted) -> F,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            never = &mut following => match never {},
+            () = &mut shutdown => return connections,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         let is_full = connections.len() >= MAX_CONNECTIONS;
         match accepted {
             Ok(_) if is_full => tracing::warn!("{MAX_CONNECTIONS} connections: a further one was closed"),
-            Ok(Accepted::Tcp(stream, address)) => {
-                connections.spawn(serve_peer(door.clone(), stream, Some(address), service.clone(), drain.clone()));
-            }
-            Ok(Accepted::Unix(stream)) => {
-                connections.spawn(serve_peer(door.clone(), stream, None, service.clone(), drain.clone()));
+            Ok(accepted) => {
+                connections.spawn(connect(accepted));
             }
             Err(error) => {
                 // Out of file descriptors, mostly: accepting again at once would only burn the processor.
@@ -237,10 +260,6 @@ pub async fn serve(
             }
         }
     }
-    readiness.drain().await;
-    drop(listener);
-    drain.cancel();
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
 }
 
 /// [`serve`], with health at SERVING once `warm` has succeeded. The port answers meanwhile: calls are refused as too early.
@@ -267,7 +286,7 @@ pub async fn serve_when_warm<E>(
 }
 
 /// Waits for the calls under way within `limit`, then for the connections to close, then closes them.
-async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
+pub(crate) async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
     calls.close();
     tracing::info!(calls = calls.len(), connections = connections.len(), "draining");
     // Connections go on being driven: they run in their own tasks.

@@ -10,7 +10,9 @@ mod format;
 pub mod propagation;
 pub mod rpc;
 mod setup;
+pub mod web;
 
 pub use config::{LogFormat, TelemetryConfig};
 pub use rpc::{ClientTrace, ClientTraceLayer, ServerTrace, ServerTraceLayer};
 pub use setup::{Guard, TelemetryError, init, subscriber};
+pub use web::WebTraceLayer;

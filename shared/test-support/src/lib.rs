@@ -4,11 +4,29 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 
 /// The folder of the small parity model, `tests/parity/fixtures/tiny-a`.
 pub fn tiny_a() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/fixtures/tiny-a"))
+}
+
+/// The small parity model with one tensor so large that whatever it touches overflows. Its values are numbers, so it loads.
+///
+/// # Errors
+/// When there is no tensor of that name, or a file cannot be read or written.
+pub fn poisoned(tensor: &str) -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for name in ["config.json", "tokenizer.json"] {
+        std::fs::copy(tiny_a().join(name), folder.path().join(name))?;
+    }
+    let mut tensors = candle_core::safetensors::load(tiny_a().join("model.safetensors"), &Device::Cpu)?;
+    let poison = tensors.get(tensor).with_context(|| format!("no tensor {tensor}"))?;
+    let poison = Tensor::full(3e38_f32, poison.shape(), &Device::Cpu)?;
+    tensors.insert(tensor.to_owned(), poison);
+    candle_core::safetensors::save(&tensors, folder.path().join("model.safetensors"))?;
+    Ok(folder)
 }
 
 /// The tensors of one parity case, by quantity; `name` without extension.

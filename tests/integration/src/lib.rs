@@ -3,3 +3,4 @@
 //! The library part starts and stops those processes for the tests.
 
 pub mod processes;
+pub mod python;

@@ -16,6 +16,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// The packages of the services with weights, for cargo.
 const WITH_WEIGHTS: [&str; 6] = ["-p", "unipic-understanding", "-p", "unipic-synthesis", "-p", "unipic-decoder"];
 
+/// Binaries that serve the HTTP API.
+const WITH_HTTP: [&str; 3] = ["unipic", "unipic-gateway", "unipic-node"];
+
 /// The small parity model, in the converted layout.
 pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity/fixtures/tiny-a")
@@ -64,9 +67,31 @@ pub fn free_port() -> anyhow::Result<u16> {
 pub struct Process {
     child: Child,
     name: String,
+    command: Start,
     log: PathBuf,
     /// Port it listens on.
     pub port: u16,
+    /// Port of its HTTP API, where it has one.
+    pub http_port: Option<u16>,
+}
+
+/// How a process was started, to start it again.
+#[derive(Clone)]
+struct Start {
+    binary: PathBuf,
+    args: Vec<String>,
+    config: PathBuf,
+}
+
+impl Start {
+    /// Its output goes behind what the log holds already.
+    fn spawn(&self, log: &Path) -> anyhow::Result<Child> {
+        let output = std::fs::File::options().create(true).append(true).open(log)?;
+        let mut command = Command::new(&self.binary);
+        command.args(&self.args).arg("--config").arg(&self.config);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.spawn().with_context(|| format!("start {}", self.binary.display()))
+    }
 }
 
 impl Process {
@@ -79,18 +104,14 @@ impl Process {
         let stem = binary.file_name().and_then(|n| n.to_str()).context("a binary has a name")?;
         let name = format!("{stem}-{port}");
         let (file, log) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.log")));
-        std::fs::write(&file, format!("listen = \"127.0.0.1:{port}\"\n{config}"))?;
-        let output = std::fs::File::create(&log)?;
-        let child = Command::new(binary)
-            .args(args)
-            .arg("--config")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        Ok(Self { child, name, log, port })
+        // Processes of several tests run at once, so none may take the default port.
+        let http_port = if WITH_HTTP.contains(&stem) { Some(free_port()?) } else { None };
+        let http = http_port.map(|port| format!("http.listen = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
+        std::fs::write(&file, format!("listen = \"127.0.0.1:{port}\"\n{http}{config}"))?;
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let command = Start { binary: binary.to_owned(), args, config: file };
+        let child = command.spawn(&log)?;
+        Ok(Self { child, name, command, log, port, http_port })
     }
 
     /// The address, as clients and configurations take it.
@@ -126,13 +147,32 @@ impl Process {
         bail!("{} did not serve within {START_LIMIT:?}:\n{}", self.name, self.log())
     }
 
+    /// Sends a signal by its name, such as `TERM`.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status()?;
+        ensure!(sent.success(), "cannot signal {}", self.name);
+        Ok(())
+    }
+
+    /// Ends it at once, as a crash or a lack of memory would.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Sends SIGTERM and waits for a clean end.
     ///
     /// # Errors
     /// When it does not end in time or ends with a failure.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status()?;
-        ensure!(sent.success(), "cannot signal {}", self.name);
+    pub async fn drain(&mut self) -> anyhow::Result<()> {
+        self.signal("TERM")?;
         let start = Instant::now();
         while start.elapsed() < STOP_LIMIT {
             if let Some(status) = self.child.try_wait()? {
@@ -142,6 +182,24 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         bail!("{} still runs {STOP_LIMIT:?} after SIGTERM:\n{}", self.name, self.log())
+    }
+
+    /// Starts one that has ended again, at the same port and with the same configuration.
+    ///
+    /// # Errors
+    /// When it still runs or cannot be started.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.try_wait()?.is_some(), "{} still runs", self.name);
+        self.child = self.command.spawn(&self.log)?;
+        Ok(())
+    }
+
+    /// Stops it for good.
+    ///
+    /// # Errors
+    /// As [`Process::drain`].
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.drain().await
     }
 }
 
@@ -208,5 +266,67 @@ impl Split {
             process.stop().await?;
         }
         Ok(())
+    }
+}
+
+/// How many processes of each service.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Of the public service.
+    pub gateways: usize,
+    /// Of SigLIP2.
+    pub understanding: usize,
+    /// Of VAE, MAR and head.
+    pub synthesis: usize,
+    /// Of the language model.
+    pub decoders: usize,
+}
+
+/// Replicas of all services, each calling all replicas of the services behind it.
+pub struct Cluster {
+    /// The public service.
+    pub gateways: Vec<Process>,
+    /// SigLIP2.
+    pub understanding: Vec<Process>,
+    /// VAE, MAR and head.
+    pub synthesis: Vec<Process>,
+    /// The language model.
+    pub decoders: Vec<Process>,
+}
+
+impl Cluster {
+    /// Starts them from the binaries in `binaries` and waits until all serve. `model` goes into the configuration of those
+    /// with weights, `gateway` into the gateways'.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub async fn start(binaries: &Path, dir: &Path, sizes: Sizes, model: &str, gateway: &str) -> anyhow::Result<Self> {
+        let weights = format!("model = {model:?}\n");
+        let some = |name: &str, n: usize, config: &str| {
+            (0..n).map(|_| Process::start(&binaries.join(name), &[], config, dir)).collect::<anyhow::Result<Vec<_>>>()
+        };
+        let urls = |of: &[Process]| of.iter().map(Process::url).collect::<Vec<_>>();
+        let decoders = some("unipic-decoder", sizes.decoders, &weights)?;
+        let understanding = some("unipic-understanding", sizes.understanding, &weights)?;
+        let config = format!("{weights}decoder = {:?}\n", urls(&decoders));
+        let synthesis = some("unipic-synthesis", sizes.synthesis, &config)?;
+        let config = format!(
+            "understanding = {:?}\nsynthesis = {:?}\ndecoder = {:?}\n{gateway}",
+            urls(&understanding),
+            urls(&synthesis),
+            urls(&decoders)
+        );
+        let gateways = some("unipic-gateway", sizes.gateways, &config)?;
+        let mut cluster = Self { gateways, understanding, synthesis, decoders };
+        for process in cluster.processes() {
+            process.ready().await?;
+        }
+        Ok(cluster)
+    }
+
+    /// All processes, those that are called before their callers.
+    pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        let behind = self.decoders.iter_mut().chain(&mut self.understanding);
+        behind.chain(&mut self.synthesis).chain(&mut self.gateways)
     }
 }

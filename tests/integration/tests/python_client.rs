@@ -5,40 +5,15 @@ use std::process::Command;
 
 use anyhow::ensure;
 use integration::processes::{Process, binary, model};
+use integration::python::python;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A Python with the packages of `python/requirements.txt`, made once in the target folder.
-fn python() -> anyhow::Result<PathBuf> {
-    let folder = std::env::current_exe()?.ancestors().nth(3).map(|t| t.join("python"));
-    let folder = folder.ok_or_else(|| anyhow::anyhow!("the test binary has no target folder"))?;
-    let python = folder.join("bin/python");
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/requirements.txt");
-    if !Command::new(&python).args(["-c", "import grpc, grpc_tools"]).status().is_ok_and(|s| s.success()) {
-        ensure!(
-            Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?.success(),
-            "python3 -m venv failed"
-        );
-        let install =
-            Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements).status()?;
-        ensure!(install.success(), "cannot install the packages of tests/integration/python/requirements.txt");
-    }
-    Ok(python)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_client_draws_edits_and_asks() -> anyhow::Result<()> {
-    let python = match python() {
-        Ok(python) => python,
-        // A developer without Python or its package index still gets every other test; CI has to run this one.
-        Err(error) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED: {error:#}");
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(python) = python()? else { return Ok(()) };
     let dir = tempfile::tempdir()?;
     let (stubs, proto) = (dir.path().join("stubs"), root().join("proto"));
     std::fs::create_dir(&stubs)?;

@@ -37,7 +37,8 @@ pub(crate) struct Shapes {
     /// Which side of the border between training and evaluation.
     #[arg(long, value_enum, default_value_t = Split::Train)]
     pub(crate) split: Split,
-    /// How hard scenes are: `easy`, `full`, or a TOML file with the knobs of a recipe's `shapes` table.
+    /// How hard scenes are: `nano` (the world of the embedded model), `easy`, `full`, or a TOML file with the knobs of a
+    /// recipe's `shapes` table.
     #[arg(long, default_value = "full", value_parser = parse_difficulty)]
     pub(crate) difficulty: Difficulty,
     /// Side of the images in pixels.
@@ -104,6 +105,8 @@ pub(crate) enum Reward {
     /// The model is asked whether a picture shows its caption, whether an answer is right, whether an instruction was
     /// followed.
     Model,
+    /// VQAScore: the probability that the model says yes to "does this figure show …?". Captions only.
+    Vqa,
     /// The shapes world's judge reads the pixels: captions, and edits with a claim.
     Shapes,
 }
@@ -111,10 +114,12 @@ pub(crate) enum Reward {
 /// A difficulty by name, or from a file.
 pub(super) fn parse_difficulty(text: &str) -> Result<Difficulty, String> {
     let difficulty = match text {
+        "nano" => Difficulty::nano(),
         "easy" => Difficulty::easy(),
         "full" => Difficulty::full(),
         path => {
-            let toml = std::fs::read_to_string(path).map_err(|e| format!("neither easy, full nor a file: {e}"))?;
+            let toml =
+                std::fs::read_to_string(path).map_err(|e| format!("neither nano, easy, full nor a file: {e}"))?;
             toml::from_str(&toml).map_err(|e| e.to_string())?
         }
     };
@@ -129,6 +134,7 @@ mod tests {
     #[test]
     fn a_difficulty_is_a_name_or_a_file() {
         assert_eq!(parse_difficulty("easy").unwrap(), Difficulty::easy());
+        assert_eq!(parse_difficulty("nano").unwrap(), Difficulty::nano());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("knobs.toml");
         let read = |text: &str| {

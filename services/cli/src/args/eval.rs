@@ -81,8 +81,9 @@ pub(crate) struct Items {
     /// Seed of the prompts.
     #[arg(long, default_value_t = 0)]
     pub(crate) world_seed: u64,
-    /// How hard scenes are: `easy`, `full`, or a TOML file with the knobs of a recipe's `shapes` table.
-    #[arg(long, default_value = "full", value_parser = parse_difficulty)]
+    /// How hard scenes are: `nano` (the world of the embedded model), `easy`, `full`, or a TOML file with the knobs of a
+    /// recipe's `shapes` table.
+    #[arg(long, default_value = "nano", value_parser = parse_difficulty)]
     pub(crate) difficulty: Difficulty,
     /// Prompts of each of the six categories.
     #[arg(long, value_name = "N", default_value_t = 50)]

@@ -1,7 +1,7 @@
 //! `data curate`: rows scored by a model or by the shapes world's judge.
 
 use serde_json::json;
-use unipic_eval::curate::{Curation, EditReward, ImageReward, Reward, ShapesReward, Summary};
+use unipic_eval::curate::{Curation, EditReward, ImageReward, Reward, ShapesReward, Summary, VqaScore};
 use unipic_eval::{Artist, ClientArtist};
 
 use crate::args::{self, Curate};
@@ -20,7 +20,7 @@ pub(crate) async fn curate(args: &Curate, progress: &Progress) -> anyhow::Result
         rewards.push(&shapes);
     }
     // The judge of pixels needs no model, and none is loaded for it.
-    if !wanted(args::Reward::Model) {
+    if !wanted(args::Reward::Model) && !wanted(args::Reward::Vqa) {
         return run(args, &rewards, progress).await;
     }
     let connection = Connection::open(&args.target, progress).await?;
@@ -29,7 +29,13 @@ pub(crate) async fn curate(args: &Curate, progress: &Progress) -> anyhow::Result
     let name = format!("{} {}", model.name, model.weights_sha256.get(..12).unwrap_or_default());
     let image = ImageReward::new(&artist, &name, args.answers, args.seed);
     let edit = EditReward::new(&artist, &name, args.answers, args.seed);
-    rewards.extend([&image as &dyn Reward, &edit]);
+    let vqa = VqaScore::new(&artist, &name);
+    if wanted(args::Reward::Model) {
+        rewards.extend([&image as &dyn Reward, &edit]);
+    }
+    if wanted(args::Reward::Vqa) {
+        rewards.push(&vqa);
+    }
     run(args, &rewards, progress).await?;
     drop(rewards);
     connection.close().await

@@ -11,7 +11,7 @@ use unipic_decoder::{AnswerEvent, AnswerSpec, Decoder, FinishReason, ProbeSegmen
 use unipic_engine::JobContext;
 use unipic_models::load::LoadOptions;
 use unipic_models::prompt::{
-    Piece, Prompt, PromptTokenizer, edit, edit_unconditional, generate, generate_unconditional, understand,
+    Piece, Prompt, PromptTokenizer, Segment, edit, edit_unconditional, generate, generate_unconditional, understand,
 };
 use unipic_models::qwen2::{CacheUse, Model, Run};
 use unipic_models::sampling::AnswerText;
@@ -21,7 +21,7 @@ use unipic_weights::{Checkpoint, Part};
 use crate::{CONTEXT, WIDTH, rows, start};
 
 fn spec(prompt: Prompt, max_tokens: usize) -> AnswerSpec {
-    AnswerSpec { prompt, max_tokens, temperature: 0.0, top_p: 1.0, seed: 0, stop: Vec::new() }
+    AnswerSpec { prompt, max_tokens, temperature: 0.0, top_p: 1.0, seed: 0, stop: Vec::new(), candidates: Vec::new() }
 }
 
 fn segment(prompt: usize, first_row: usize, n_rows: usize) -> ProbeSegment {
@@ -51,18 +51,36 @@ async fn probe_alone(decoder: &Decoder, prompt: Prompt, z: &Tensor) -> Tensor {
     session.probe(z.clone(), vec![segment(0, 0, z.dim(0).unwrap())], &context).await.unwrap()
 }
 
-/// The same by the model itself, uncached, in one uncut pass.
-fn reference(prompt: &Prompt, z: &Tensor) -> Tensor {
+fn language_model() -> Model {
     let checkpoint = Checkpoint::open(&tiny_a()).unwrap();
     let options = LoadOptions::cpu();
     let tensors = options.load(&checkpoint, &[Part::Llm]).unwrap();
-    let model = Model::load(&options.build(&tensors), &checkpoint.config().llm).unwrap();
-    let tokenizer = PromptTokenizer::from_json(&checkpoint.tokenizer().unwrap()).unwrap();
-    let embed = |piece: &Piece| match piece {
+    Model::load(&options.build(&tensors), &checkpoint.config().llm).unwrap()
+}
+
+fn tokenizer() -> PromptTokenizer {
+    PromptTokenizer::from_json(&Checkpoint::open(&tiny_a()).unwrap().tokenizer().unwrap()).unwrap()
+}
+
+fn embed(model: &Model, piece: &Piece) -> Tensor {
+    match piece {
         Piece::Ids(ids) => model.embed(ids).unwrap(),
         Piece::Embeddings(x) => x.clone(),
-    };
-    let mut parts: Vec<Tensor> = tokenizer.tokenize(prompt).unwrap().iter().map(embed).collect();
+    }
+}
+
+fn ids(piece: &Piece) -> Vec<u32> {
+    match piece {
+        Piece::Ids(ids) => ids.clone(),
+        Piece::Embeddings(_) => panic!("text alone"),
+    }
+}
+
+/// The same by the model itself, uncached, in one uncut pass.
+fn reference(prompt: &Prompt, z: &Tensor) -> Tensor {
+    let model = language_model();
+    let mut parts: Vec<Tensor> =
+        tokenizer().tokenize(prompt).unwrap().iter().map(|piece| embed(&model, piece)).collect();
     parts.push(z.clone());
     let x = Tensor::cat(&parts, 0).unwrap();
     let (n, n_rows) = (x.dim(0).unwrap(), z.dim(0).unwrap());
@@ -197,6 +215,43 @@ async fn answers_end_at_stop_strings_and_at_the_context() {
 }
 
 #[tokio::test]
+async fn candidates_weigh_what_the_model_itself_says_of_them() {
+    let decoder = start();
+    let z = case("understand_mar").unwrap()["z"].squeeze(0).unwrap();
+    let prompt = understand(&z, "Is it red?");
+    let candidates = ["yes", "no", "a longer answer of several tokens"].map(str::to_owned).to_vec();
+    let spec = AnswerSpec { candidates: candidates.clone(), ..spec(prompt.clone(), 1) };
+    let events = decoder.answer(spec, JobContext::current()).await.unwrap();
+    let events: Vec<AnswerEvent> = events.try_collect().await.unwrap();
+    let [AnswerEvent::Done(done)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((done.completion_tokens, done.finish_reason), (0, FinishReason::Stop));
+    let (model, tokenizer) = (language_model(), tokenizer());
+    for (text, found) in candidates.iter().zip(&done.candidate_logprobs) {
+        let expected = logprob(&model, &tokenizer, &prompt, text);
+        assert!((expected - found).abs() < 1e-4 && *found < 0.0, "{text}: {found}, expected {expected}");
+    }
+    assert_eq!(done.candidate_logprobs.len(), candidates.len());
+}
+
+/// ln P of an answer's beginning by one uncached pass over prompt and answer.
+fn logprob(model: &Model, tokenizer: &PromptTokenizer, prompt: &Prompt, answer: &str) -> f64 {
+    let said = Prompt { segments: vec![Segment::User(answer.to_owned())] };
+    let ids: Vec<u32> = tokenizer.tokenize(&said).unwrap().iter().flat_map(ids).collect();
+    let pieces = tokenizer.tokenize(prompt).unwrap();
+    let mut parts: Vec<Tensor> = pieces.iter().map(|piece| embed(model, piece)).collect();
+    parts.push(model.embed(&ids).unwrap());
+    let x = Tensor::cat(&parts, 0).unwrap();
+    let n = x.dim(0).unwrap();
+    let hidden = model.forward(&x, &mut [Run { n_rows: n, cache: CacheUse::None }]).unwrap();
+    let logits: Vec<Vec<f32>> = model.logits(&hidden).unwrap().to_vec2().unwrap();
+    let of = |(i, id): (usize, &u32)| {
+        let row = &logits[n - ids.len() - 1 + i];
+        f64::from(row[*id as usize]) - row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln()
+    };
+    ids.iter().enumerate().map(of).sum()
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused_before_any_compute() {
     let (decoder, context) = (start(), JobContext::current());
     let refused = |error: ApiError, field: &str| {
@@ -221,9 +276,10 @@ async fn what_does_not_fit_is_refused_before_any_compute() {
     ] {
         refused(session.probe(z, segments, &context).await.unwrap_err(), field);
     }
-    let wrong = AnswerSpec { temperature: f32::NAN, top_p: 0.0, stop: vec![String::new()], ..spec(generate("a"), 0) };
+    let (temperature, top_p, empty) = (f32::NAN, 0.0, vec![String::new()]);
+    let wrong = AnswerSpec { temperature, top_p, stop: empty.clone(), candidates: empty, ..spec(generate("a"), 0) };
     let error = decoder.answer(wrong, context.clone()).await.err().unwrap();
-    for field in ["open.max_tokens", "open.temperature", "open.top_p", "open.stop"] {
+    for field in ["open.max_tokens", "open.temperature", "open.top_p", "open.stop", "open.candidates"] {
         refused(error.clone(), field);
     }
     session.probe(rows(4, 0), vec![segment(0, 0, 4)], &context).await.unwrap();
@@ -262,4 +318,41 @@ async fn values_that_are_no_numbers_are_a_fault_of_the_model() {
     let events = decoder.answer(spec(understand(&z, "Hm?"), 3), context).await.unwrap();
     let error = events.try_collect::<Vec<_>>().await.unwrap_err();
     assert!(matches!(error, ApiError::Fault(Reason::NonFinite)), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_or_a_session_of_values_that_are_not_finite_is_a_fault() {
+    let folder = unipic_test_support::poisoned("llm.model.norm.weight").unwrap();
+    let decoder = crate::start_of(folder.path());
+    let context = JobContext::current();
+    let events = decoder.answer(spec(generate("a red circle"), 4), context.clone()).await.unwrap();
+    let last = events.collect::<Vec<_>>().await.pop();
+    assert!(matches!(last, Some(Err(ApiError::Fault(Reason::NonFinite)))), "{last:?}");
+    let mut session = decoder.open(vec![generate("a red circle")], &context).await.unwrap();
+    let probed = session.probe(rows(3, 1), vec![segment(0, 0, 3)], &context).await;
+    assert!(matches!(probed, Err(ApiError::Fault(Reason::NonFinite))), "{probed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on() {
+    let decoder = start();
+    let image = rows(600, 1);
+    let mut wait = std::time::Duration::ZERO;
+    // From a deadline that has passed to one that is met: prefill in several pieces, then token by token.
+    loop {
+        let deadline = Some(std::time::Instant::now() + wait);
+        let context = JobContext { deadline, ..JobContext::current() };
+        let events = decoder.answer(spec(understand(&image, "What is it?"), 8), context).await.unwrap();
+        let last = events.collect::<Vec<_>>().await.pop();
+        // The device's thread drops what nobody waits for when it next looks.
+        while decoder.queued() > 0 {
+            tokio::task::yield_now().await;
+        }
+        match last {
+            Some(Err(ApiError::DeadlineExceeded)) => {}
+            Some(Ok(AnswerEvent::Done(_))) => break,
+            other => panic!("{other:?} after {wait:?}"),
+        }
+        wait += std::time::Duration::from_millis(2).max(wait / 16);
+    }
 }

@@ -18,8 +18,12 @@ const WIDTH: usize = 64;
 const CONTEXT: usize = 4096;
 
 fn start() -> Decoder {
+    start_of(&tiny_a())
+}
+
+fn start_of(folder: &std::path::Path) -> Decoder {
     let config = EngineConfig { name: "test".into(), queue_capacity: 64, max_batch_tokens: 2048 };
-    let parts = Parts::load(&Checkpoint::open(&tiny_a()).unwrap(), &LoadOptions::cpu()).unwrap();
+    let parts = Parts::load(&Checkpoint::open(folder).unwrap(), &LoadOptions::cpu()).unwrap();
     Decoder::new(&Engine::spawn(config).unwrap(), parts)
 }
 

@@ -126,6 +126,7 @@ fn answer_open() -> pb::AnswerOpen {
         top_p: 0.9,
         seed: 5,
         stop: Vec::new(),
+        candidates: Vec::new(),
     }
 }
 
@@ -159,6 +160,7 @@ async fn an_answer_over_the_wire_is_the_local_one() {
         top_p: 0.9,
         seed: 5,
         stop: Vec::new(),
+        candidates: Vec::new(),
     };
     let local: Vec<_> = decoder.answer(spec, JobContext::current()).await.unwrap().collect().await;
     let text = |event: &Result<_, _>| match event {
@@ -180,6 +182,9 @@ async fn an_answer_over_the_wire_is_the_local_one() {
     for field in ["open.max_tokens", "open.temperature", "open.top_p"] {
         assert!(readable(&status).contains(field), "{field}: {}", readable(&status));
     }
+    let weighed = pb::AnswerOpen { candidates: vec!["yes".into(), "no".into()], ..answer_open() };
+    let (text, done) = answer(&mut client, weighed, &image).await.unwrap();
+    assert_eq!((text.as_str(), done.completion_tokens, done.candidate_logprobs.len()), ("", 0, 2));
     let missing = pb::AnswerOpen { prompt: None, ..answer_open() };
     let status = answer(&mut client, missing, &image).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);

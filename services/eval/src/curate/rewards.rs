@@ -1,9 +1,8 @@
 //! Rewards from a served vision-language model: it is asked whether a picture shows what its words say.
 //!
-//! The published measure of this kind, VQAScore (Lin et al. 2024, arXiv 2404.01291), is the probability of "yes". The API
-//! returns words and no probabilities, so the probability is estimated: the question is asked several times with the
-//! temperature 1, and the score is the share of answers that begin with "yes". With a single answer it is the likeliest
-//! one, and the score is 0 or 1. The standard error of an estimate from n answers is at most 1/(2 sqrt n).
+//! A reward is the share of the model's answers that are "yes": of several with the temperature 1, or the likeliest one alone,
+//! and then it is 0 or 1. The standard error of a share of n answers is at most 1/(2 sqrt n). [`VqaScore`](super::VqaScore), the
+//! second check, reads the probability itself.
 
 use futures::future::BoxFuture;
 
@@ -134,7 +133,7 @@ impl Asker {
 }
 
 /// A caption as it stands inside a sentence: without its full stop, and without the capital of an article or a number.
-fn inside_a_sentence(caption: &str) -> String {
+pub(super) fn inside_a_sentence(caption: &str) -> String {
     const SMALL: [&str; 9] = ["A ", "An ", "The ", "Two ", "Three ", "Four ", "Five ", "Six ", "Several "];
     let caption = caption.trim().trim_end_matches('.');
     match SMALL.iter().find(|word| caption.starts_with(*word)) {
@@ -149,7 +148,7 @@ fn is_yes(answer: &str) -> bool {
     first.is_some_and(|word| word.eq_ignore_ascii_case("yes"))
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>, RewardError> {
+pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>, RewardError> {
     files::read(path).map_err(|error| RewardError::Row(error.to_string()))
 }
 

@@ -65,6 +65,10 @@ impl Artist for Flat {
     async fn ask(&self, _: Question) -> Result<Answer, ArtistError> {
         Ok(Answer { text: "yes".to_owned(), seconds: 0.1 })
     }
+
+    async fn weigh(&self, _: Question, candidates: &[&str]) -> Result<Vec<f64>, ArtistError> {
+        Ok(candidates.iter().map(|text| if *text == "yes" { 1.0 } else { 0.0 }).collect())
+    }
 }
 
 /// What a small model says of itself.

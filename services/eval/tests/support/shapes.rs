@@ -87,6 +87,10 @@ impl Artist for Shapes {
         let text = if (self.wrong)(&request.text) { "mauve".to_owned() } else { format!("{known}.") };
         Ok(Answer { text, seconds: 0.1 })
     }
+
+    async fn weigh(&self, _: Question, _: &[&str]) -> Result<Vec<f64>, ArtistError> {
+        Err(ArtistError("nothing is weighed here".into()))
+    }
 }
 
 /// Says whether a picture shows a caption, by looking at it.
@@ -128,5 +132,16 @@ impl Artist for Looker {
             None => claim.is_none_or(|claim| judge(&image, &claim).right),
         };
         Ok(Answer { text: if yes { "Yes." } else { "No." }.into(), seconds: 0.1 })
+    }
+
+    /// Nine tenths sure of what it sees, in two spellings.
+    async fn weigh(&self, request: Question, candidates: &[&str]) -> Result<Vec<f64>, ArtistError> {
+        let yes = self.ask(request).await?.text == "Yes.";
+        let of = |text: &&str| match (text.to_lowercase() == "yes") == yes {
+            true if text.starts_with(char::is_uppercase) => 0.6,
+            true => 0.35,
+            false => 0.02,
+        };
+        Ok(candidates.iter().map(of).collect())
     }
 }

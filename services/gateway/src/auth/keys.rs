@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use unipic_api::ApiError;
-use unipic_serving::Guard;
+use unipic_serving::{Guard, Tenant};
 
 use super::config::{AuthConfig, KeyConfig};
 
@@ -22,17 +22,6 @@ const OPEN: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health
 
 /// What is answered without a key where the configuration says so.
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-
-/// Whose key a call came with. Requests that were let in by a key carry it among their extensions.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Tenant(Arc<str>);
-
-impl Tenant {
-    /// The name in the configuration.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The configured keys. Clones share them.
 #[derive(Clone)]
@@ -53,7 +42,7 @@ struct Key {
 
 impl Key {
     fn read(config: &KeyConfig) -> Option<Self> {
-        let tenant = Tenant(config.tenant.as_str().into());
+        let tenant = Tenant::named(&config.tenant);
         Some(Self { tenant, sha256: config.hash()?, end: config.end()? })
     }
 }
@@ -83,7 +72,7 @@ impl Keys {
         let key = presented(headers).and_then(|text| self.find(text)).ok_or(ApiError::Unauthenticated)?;
         if key.end.is_some_and(|end| end <= now) {
             // Only its owner can come here, and will ask why.
-            tracing::info!(tenant = key.tenant.name(), "a key whose time is over was used");
+            tracing::info!(tenant = key.tenant.as_str(), "a key whose time is over was used");
             return Err(ApiError::Unauthenticated);
         }
         Ok(key.tenant.clone())
@@ -107,7 +96,7 @@ impl Keys {
     ///
     /// # Errors
     /// As [`Keys::authenticate`].
-    pub(super) fn admit(&self, call: &mut Parts, is_open: bool) -> Result<(), ApiError> {
+    pub(crate) fn admit(&self, call: &mut Parts, is_open: bool) -> Result<(), ApiError> {
         if self.0.is_required && !is_open {
             let tenant = self.authenticate(&call.headers)?;
             call.extensions.insert(tenant);
@@ -184,10 +173,10 @@ mod tests {
         let (old, new, other) = (NewKey::random().unwrap(), NewKey::random().unwrap(), NewKey::random().unwrap());
         let keys = keys(&[("acme", &old, None), ("acme", &new, None), ("zeta", &other, None)]);
         for (key, tenant) in [(&old, "acme"), (&new, "acme"), (&other, "zeta")] {
-            assert_eq!(keys.authenticate(&bearer(&key.key)).unwrap().name(), tenant);
-            assert_eq!(keys.authenticate(&headers(&[("x-api-key", &key.key)])).unwrap().name(), tenant);
+            assert_eq!(keys.authenticate(&bearer(&key.key)).unwrap().as_str(), tenant);
+            assert_eq!(keys.authenticate(&headers(&[("x-api-key", &key.key)])).unwrap().as_str(), tenant);
             assert_eq!(
-                keys.authenticate(&headers(&[("authorization", &format!("bearer {}", key.key))])).unwrap().name(),
+                keys.authenticate(&headers(&[("authorization", &format!("bearer {}", key.key))])).unwrap().as_str(),
                 tenant
             );
         }

@@ -30,7 +30,8 @@ pub(super) fn question(error: ApiError) -> ApiError {
     })
 }
 
-fn rename(error: ApiError, name: impl Fn(&str) -> String) -> ApiError {
+/// Renames the fields of an INVALID_ARGUMENT.
+pub(crate) fn rename(error: ApiError, name: impl Fn(&str) -> String) -> ApiError {
     match error {
         ApiError::Invalid(mut violations) => {
             for violation in &mut violations {

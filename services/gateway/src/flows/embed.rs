@@ -10,7 +10,7 @@ use crate::events::Events;
 use crate::gateway::Gateway;
 use crate::validation::EmbedSpec;
 
-/// Runs the flow to its end. The responses are frames and have no event for waiting.
+/// Runs the flow to its end. The responses are frames and have no event for waiting or for a loss.
 pub(crate) async fn embed<B: Backends>(
     gateway: Gateway<B>,
     spec: EmbedSpec,
@@ -18,10 +18,11 @@ pub(crate) async fn embed<B: Backends>(
     ticket: Ticket,
     events: Events<pb::EmbedResponse>,
 ) -> Result<(), ApiError> {
-    let _place = ticket.wait(|_| ()).await?;
-    let embeddings = encode(&gateway, spec.image, spec.path, &call).await?;
+    let place = ticket.wait(|_| ()).await?;
+    let embeddings = encode(&gateway, spec.image, spec.path, &call, |_| ()).await?;
     for frame in gateway.shared.backends.frames(embeddings).await? {
         events.send(pb::EmbedResponse { frame: Some(frame) }).await?;
     }
+    place.done();
     Ok(())
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use futures::StreamExt;
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
+use unipic_client::Patience;
 use unipic_imaging::{Format, Rgb8};
 use unipic_serving::CallContext;
 
-use super::replay::{Delivery, is_loss};
+use super::replay::{Delivery, make_good};
 use super::{blame, ms_since, take_place};
 use crate::admission::Ticket;
 use crate::backends::{Backends, ReplyStream, SynthesisEvent, SynthesisImage};
@@ -27,12 +28,19 @@ pub(crate) enum ImageEvent {
     Progress(pb::Progress),
     Preview(pb::Preview),
     Image(pb::ImageResult),
+    Resumed(pb::Resumed),
     Done(pb::ImageDone),
 }
 
 impl From<pb::Queued> for ImageEvent {
     fn from(queued: pb::Queued) -> Self {
         Self::Queued(queued)
+    }
+}
+
+impl From<pb::Resumed> for ImageEvent {
+    fn from(resumed: pb::Resumed) -> Self {
+        Self::Resumed(resumed)
     }
 }
 
@@ -53,21 +61,23 @@ pub(crate) async fn make_images<B: Backends>(
     ticket: Ticket,
     events: Events<ImageEvent>,
 ) -> Result<(), ApiError> {
-    let _place = take_place(ticket, &events).await?;
+    let place = take_place(ticket, &events).await?;
     let parameters = flow.spec.parameters(flow.model.facts.synthesis.stride, flow.source.is_some());
     let mut delivery = Delivery::new(flow.spec.n);
-    let mut replayed = false;
+    let mut patience = flow.gateway.shared.retries.synthesis.begin(Some(flow.call.deadline));
     let timings = loop {
-        let attempt = flow.attempt(delivery.rest(&parameters), &mut delivery, &events);
-        let span = tracing::info_span!("synthesize", seed = flow.spec.seed, replayed);
+        let span = tracing::info_span!("synthesize", seed = flow.spec.seed, attempt = patience.attempt());
+        let attempt = flow.attempt(delivery.rest(&parameters), &mut delivery, &mut patience, &events);
         match attempt.instrument(span).await {
-            Err(error) if is_loss(&error) && !replayed => {
-                tracing::warn!(%error, "the synthesis was lost; starting it again with the same seed");
-                replayed = true;
+            Ok(timings) => break timings,
+            // The same request with the same seed makes the same images, wherever it is made.
+            Err(error) => {
+                let lost = make_good(&mut patience, error, pb::Backend::Synthesis, |event| events.offer(event)).await;
+                lost.map_err(|error| blame::image_request(error, flow.text_field()))?;
             }
-            outcome => break outcome.map_err(|error| blame::image_request(error, flow.text_field()))?,
         }
     };
+    place.done();
     let done = pb::ImageDone {
         options: Some(flow.spec.to_options()),
         timings: Some(timings),
@@ -87,6 +97,7 @@ impl<B: Backends> ImageFlow<B> {
         &self,
         parameters: pb::SynthesisParameters,
         delivery: &mut Delivery,
+        patience: &mut Patience,
         events: &Events<ImageEvent>,
     ) -> Result<pb::SynthesisTimings, ApiError> {
         let source = self.source.as_ref().map(|source| source.pixels.clone());
@@ -97,9 +108,12 @@ impl<B: Backends> ImageFlow<B> {
             match reply? {
                 SynthesisEvent::Progress(progress) => {
                     if let Some(progress) = delivery.progress(progress) {
+                        // What is only repeated is no sign that it will end: the request itself may be what kills.
+                        patience.worked();
                         events.send(ImageEvent::Progress(self.progress(progress, began))).await?;
                     }
                 }
+                SynthesisEvent::Resumed(resumed) => events.offer(resumed),
                 SynthesisEvent::Image(image) if image.preview => self.preview(image, delivery, events).await?,
                 SynthesisEvent::Image(image) => {
                     if delivery.take(image.image)? {

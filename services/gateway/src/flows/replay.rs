@@ -4,10 +4,28 @@
 //! was sent: finished images, and progress that the client has already seen.
 
 use unipic_api::{ApiError, Reason, pb};
+use unipic_client::Patience;
 
-/// True for a backend that went away or is going: another replica may do the work.
-pub(super) fn is_loss(error: &ApiError) -> bool {
-    matches!(error, ApiError::Unavailable { .. })
+/// Waits until lost work may be done again, and tells `resumed`. What was only refused, because a replica is full, is no
+/// loss and is tried again in silence.
+///
+/// # Errors
+/// The error itself when it is of another kind or patience has ended; DEADLINE_EXCEEDED.
+pub(super) async fn make_good(
+    patience: &mut Patience,
+    error: ApiError,
+    what: pb::Backend,
+    resumed: impl Fn(pb::Resumed),
+) -> Result<(), ApiError> {
+    let is_loss = matches!(error, ApiError::Unavailable { .. });
+    if Patience::is_worth_it(&error) {
+        tracing::warn!(%error, service = what.as_str_name(), attempt = patience.attempt(), "work was lost");
+    }
+    let retry = patience.note(error)?;
+    if is_loss {
+        resumed(pb::Resumed { what: what.into(), attempt: patience.attempt() });
+    }
+    retry.wait().await
 }
 
 /// The state of a delivery.

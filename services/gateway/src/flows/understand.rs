@@ -5,9 +5,10 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
+use unipic_client::Patience;
 use unipic_serving::CallContext;
 
-use super::replay::is_loss;
+use super::replay::make_good;
 use super::{blame, encode, ms_since, take_place};
 use crate::admission::Ticket;
 use crate::backends::{AnswerEvent, AnswerSpec, Backends};
@@ -24,7 +25,14 @@ const ENCODED_AT_ONCE: usize = 4;
 pub(crate) enum UnderstandEvent {
     Queued(pb::Queued),
     Text(String),
+    Resumed(pb::Resumed),
     Done(pb::UnderstandDone),
+}
+
+impl From<pb::Resumed> for UnderstandEvent {
+    fn from(resumed: pb::Resumed) -> Self {
+        Self::Resumed(resumed)
+    }
 }
 
 impl From<pb::Queued> for UnderstandEvent {
@@ -42,10 +50,10 @@ pub(crate) async fn understand<B: Backends>(
     events: Events<UnderstandEvent>,
     began: Instant,
 ) -> Result<(), ApiError> {
-    let _place = take_place(ticket, &events).await?;
+    let place = take_place(ticket, &events).await?;
     let (path, seed) = (spec.path, spec.seed);
     let encoding = Instant::now();
-    let turns = embed_turns(&gateway, spec.turns, path, &call)
+    let turns = embed_turns(&gateway, spec.turns, path, &call, &events)
         .instrument(tracing::info_span!("encode_images", path = path.as_str_name()))
         .await?;
     let encode_ms = ms_since(encoding);
@@ -56,10 +64,12 @@ pub(crate) async fn understand<B: Backends>(
         top_p: spec.top_p,
         seed,
         stop: spec.stop,
+        candidates: spec.candidates,
     };
-    let mut speech = Speech { events, said: String::new() };
+    let mut speech = Speech { events, said: String::new(), differs: false };
     let span = tracing::info_span!("answer", pieces = answer.prompt.len());
     let done = speak(&gateway, answer, &call, &mut speech).instrument(span).await.map_err(blame::question)?;
+    place.done();
     let total_ms = ms_since(began);
     let summary = pb::UnderstandDone {
         finish_reason: done.finish_reason,
@@ -72,6 +82,7 @@ pub(crate) async fn understand<B: Backends>(
         encoder_path: path as i32,
         seed,
         text: speech.said,
+        candidate_logprobs: done.candidate_logprobs,
     };
     speech.events.send(UnderstandEvent::Done(summary)).await
 }
@@ -82,13 +93,16 @@ async fn embed_turns<B: Backends>(
     turns: Vec<(pb::Role, Vec<TurnPart>)>,
     path: pb::EncoderPath,
     call: &CallContext,
+    events: &Events<UnderstandEvent>,
 ) -> Result<Vec<Said<B::Embeddings>>, ApiError> {
     let mut said: Vec<_> = turns.iter().map(|(role, _)| Said { role: *role, parts: Vec::new() }).collect();
     let parts = turns.into_iter().enumerate().flat_map(|(turn, (_, parts))| parts.into_iter().map(move |p| (turn, p)));
     let jobs = parts.map(|(turn, part)| async move {
         let part = match part {
             TurnPart::Text(text) => SaidPart::Text(text),
-            TurnPart::Image(image) => SaidPart::Image(encode(gateway, image, path, call).await?),
+            TurnPart::Image(image) => {
+                SaidPart::Image(encode(gateway, image, path, call, |event| events.offer(event)).await?)
+            }
         };
         Ok::<_, ApiError>((turn, part))
     });
@@ -105,42 +119,47 @@ async fn embed_turns<B: Backends>(
 struct Speech {
     events: Events<UnderstandEvent>,
     said: String,
+    /// A replay said something else than was said before: no further one can make that good.
+    differs: bool,
 }
 
 impl Speech {
-    /// Hands on what is new in `text`, the whole answer so far of the current attempt.
+    /// Hands on what is new in `text`, the whole answer so far of the current attempt. False where nothing is.
     ///
     /// # Errors
     /// A loss that cannot be made good, when a replay says something else than was said before.
-    async fn hear(&mut self, text: &str) -> Result<(), ApiError> {
+    async fn hear(&mut self, text: &str) -> Result<bool, ApiError> {
         if let Some(new) = text.strip_prefix(self.said.as_str()) {
             if !new.is_empty() {
                 self.events.send(UnderstandEvent::Text(new.to_owned())).await?;
                 self.said.push_str(new);
             }
-            return Ok(());
+            return Ok(!new.is_empty());
         }
         if self.said.starts_with(text) {
-            return Ok(());
+            return Ok(false);
         }
         tracing::error!("a replayed answer differs from what was already sent");
+        self.differs = true;
         Err(ApiError::unavailable(Reason::BackendUnavailable))
     }
 }
 
-/// Has the prompt answered; once more where the decoder was lost.
+/// Has the prompt answered; again where the decoder was lost.
 async fn speak<B: Backends>(
     gateway: &Gateway<B>,
     spec: AnswerSpec<B::Embeddings>,
     call: &CallContext,
     speech: &mut Speech,
 ) -> Result<pb::AnswerDone, ApiError> {
-    match attempt(gateway, spec.clone(), call, speech).await {
-        Err(error) if is_loss(&error) => {
-            tracing::warn!(%error, "the answer was lost; starting it again with the same seed");
-            attempt(gateway, spec, call, speech).await
-        }
-        outcome => outcome,
+    let mut patience = gateway.shared.retries.decoder.begin(Some(call.deadline));
+    loop {
+        let error = match attempt(gateway, spec.clone(), call, speech, &mut patience).await {
+            Err(error) if !speech.differs => error,
+            outcome => return outcome,
+        };
+        let resumed = |event: pb::Resumed| speech.events.offer(event);
+        make_good(&mut patience, error, pb::Backend::Decoder, resumed).await?;
     }
 }
 
@@ -150,6 +169,7 @@ async fn attempt<B: Backends>(
     spec: AnswerSpec<B::Embeddings>,
     call: &CallContext,
     speech: &mut Speech,
+    patience: &mut Patience,
 ) -> Result<pb::AnswerDone, ApiError> {
     let mut replies = gateway.shared.backends.answer(spec, call).await?;
     let mut text = String::new();
@@ -157,7 +177,9 @@ async fn attempt<B: Backends>(
         match reply? {
             AnswerEvent::Text(delta) => {
                 text.push_str(&delta);
-                speech.hear(&text).await?;
+                if speech.hear(&text).await? {
+                    patience.worked();
+                }
             }
             AnswerEvent::Done(done) => return Ok(done),
         }

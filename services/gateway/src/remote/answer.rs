@@ -32,6 +32,7 @@ pub(super) fn requests(spec: AnswerSpec<RawTensor>) -> impl Iterator<Item = pb::
         top_p: spec.top_p,
         seed: spec.seed,
         stop: spec.stop,
+        candidates: spec.candidates,
     };
     let frames = tensors.into_iter().flat_map(RawTensor::into_frames).map(answer_request::Message::Frame);
     let messages = std::iter::once(answer_request::Message::Open(open)).chain(frames);

@@ -56,6 +56,7 @@ impl Reader {
             let reply = reply.map_err(|status| failed(BACKEND, &status))?;
             match reply.message {
                 Some(Message::Progress(progress)) => return Ok(Some(SynthesisEvent::Progress(progress))),
+                Some(Message::Resumed(resumed)) => return Ok(Some(SynthesisEvent::Resumed(resumed))),
                 Some(Message::Done(done)) => {
                     return Ok(Some(SynthesisEvent::Done(done.timings.unwrap_or_default())));
                 }

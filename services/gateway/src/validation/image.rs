@@ -4,6 +4,7 @@ use unipic_api::{ApiError, pb};
 use unipic_imaging::Format;
 
 use super::Violations;
+use crate::admission::{Kind, Work};
 use crate::model::Model;
 use crate::pictures::{Pictures, Source};
 
@@ -140,6 +141,14 @@ pub(super) fn draw_seed() -> u64 {
 }
 
 impl ImageSpec {
+    /// What it makes the server do: every image's places pass in every iteration, and again where there is guidance.
+    pub(crate) fn work(&self, model: &Model) -> Work {
+        let branches = if self.guidance_scale == 1.0 { 1 } else { 2 };
+        let places = u64::from(model.places(self.width, self.height)) * u64::from(self.n);
+        let pixels = u64::from(self.width) * u64::from(self.height) * u64::from(self.n);
+        Work { kind: Kind::Image, cost: places * u64::from(self.iterations) * branches, pixels }
+    }
+
     /// What the synthesis service is asked for.
     pub(crate) fn parameters(&self, stride: u32, has_source: bool) -> pb::SynthesisParameters {
         pb::SynthesisParameters {

@@ -5,6 +5,7 @@ use unipic_imaging::Rgb8;
 
 use super::Violations;
 use super::image::draw_seed;
+use crate::admission::{Kind, Work};
 use crate::model::Model;
 use crate::pictures::Pictures;
 
@@ -12,6 +13,10 @@ use crate::pictures::Pictures;
 const MAX_STOP: usize = 8;
 /// Bytes of a stop string.
 const MAX_STOP_BYTES: u32 = 256;
+/// Most candidates of a request.
+const MAX_CANDIDATES: usize = 8;
+/// Bytes of a candidate.
+const MAX_CANDIDATE_BYTES: u32 = 256;
 
 /// Everything an answer needs, explicit and within the limits.
 #[derive(Debug, Clone)]
@@ -23,6 +28,7 @@ pub(crate) struct UnderstandSpec {
     pub(crate) top_p: f32,
     pub(crate) seed: u64,
     pub(crate) stop: Vec<String>,
+    pub(crate) candidates: Vec<String>,
 }
 
 /// A part of a turn.
@@ -37,6 +43,28 @@ pub(crate) enum TurnPart {
 pub(crate) struct EmbedSpec {
     pub(crate) image: Rgb8,
     pub(crate) path: pb::EncoderPath,
+}
+
+/// Bytes of text that a token stands for, about.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl UnderstandSpec {
+    /// What it makes the server do: the prompt passes once, and every token of the answer.
+    pub(crate) fn work(&self, model: &Model) -> Work {
+        let part = |part: &TurnPart| match part {
+            TurnPart::Text(text) => text.len() as u64 / BYTES_PER_TOKEN + 1,
+            TurnPart::Image(_) => u64::from(model.image_tokens(self.path)),
+        };
+        let prompt: u64 = self.turns.iter().flat_map(|(_, parts)| parts).map(part).sum();
+        Work { kind: Kind::Answer, cost: prompt + u64::from(self.max_tokens), pixels: 0 }
+    }
+}
+
+impl EmbedSpec {
+    /// What it makes the server do.
+    pub(crate) fn work(&self, model: &Model) -> Work {
+        Work { kind: Kind::Embed, cost: u64::from(model.image_tokens(self.path)), pixels: 0 }
+    }
 }
 
 /// Judges an Understand request, its images included.
@@ -57,7 +85,8 @@ pub(crate) async fn understand(
     if !(top_p > 0.0 && top_p <= 1.0) {
         violations.add("top_p", format!("must be above 0 and at most 1, not {top_p}"));
     }
-    stop(&mut violations, &request.stop);
+    strings(&mut violations, "stop", &request.stop, MAX_STOP, MAX_STOP_BYTES);
+    strings(&mut violations, "candidates", &request.candidates, MAX_CANDIDATES, MAX_CANDIDATE_BYTES);
     let reading = Reading { pictures, size: model.input_size(path), max_bytes: limits.max_prompt_bytes };
     let mut turns = Vec::new();
     // A list that is too long is refused as a whole: naming the faults of each would be work without bound.
@@ -68,7 +97,8 @@ pub(crate) async fn understand(
     }
     violations.into_result()?;
     let seed = request.seed.unwrap_or_else(draw_seed);
-    Ok(UnderstandSpec { turns, path, max_tokens, temperature, top_p, seed, stop: request.stop })
+    let (stop, candidates) = (request.stop, request.candidates);
+    Ok(UnderstandSpec { turns, path, max_tokens, temperature, top_p, seed, stop, candidates })
 }
 
 /// Judges an Embed request.
@@ -194,17 +224,17 @@ async fn parts(
     Ok(read)
 }
 
-/// The stop strings.
-fn stop(violations: &mut Violations, stop: &[String]) {
-    if stop.len() > MAX_STOP {
-        violations.add("stop", format!("must hold at most {MAX_STOP} strings, not {}", stop.len()));
+/// A list of short strings, none of them empty.
+fn strings(violations: &mut Violations, field: &str, list: &[String], most: usize, max_bytes: u32) {
+    if list.len() > most {
+        violations.add(field, format!("must hold at most {most} strings, not {}", list.len()));
         return;
     }
-    for (index, text) in stop.iter().enumerate() {
-        let path = format!("stop[{index}]");
+    for (index, text) in list.iter().enumerate() {
+        let path = format!("{field}[{index}]");
         if text.is_empty() {
             violations.add(&path, "must not be empty");
         }
-        violations.text(&path, text, MAX_STOP_BYTES);
+        violations.text(&path, text, max_bytes);
     }
 }

@@ -24,6 +24,12 @@ pub(crate) struct Script {
     pub(crate) lose_after_images: usize,
     /// How many answers are lost after their first words.
     pub(crate) lose_answer: AtomicUsize,
+    /// How many encodings are lost.
+    pub(crate) lose_encoding: AtomicUsize,
+    /// Encodings never end.
+    pub(crate) hang_encoding: bool,
+    /// Syntheses tell after their first event that they lost their decoder.
+    pub(crate) lose_decoder: bool,
     /// Syntheses and answers stop after their first event and wait for ever.
     pub(crate) hang: bool,
     /// Milliseconds between two events.
@@ -113,6 +119,17 @@ impl Fake {
     }
 }
 
+impl Fake {
+    /// What the script has in store for an encoding.
+    async fn encoding(&self) -> Result<(), ApiError> {
+        let _alive = Alive::new(&self.0);
+        if self.0.hang_encoding {
+            std::future::pending::<()>().await;
+        }
+        if take_one(&self.0.lose_encoding) { Err(lost()) } else { Ok(()) }
+    }
+}
+
 /// True once for every loss that is left.
 fn take_one(left: &AtomicUsize) -> bool {
     left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
@@ -141,6 +158,10 @@ impl Backends for Fake {
                 known_tokens: (u64::from(places) * u64::from(iteration) / u64::from(parameters.iterations)) as u32,
                 total_tokens: places,
             })));
+            if iteration == 0 && self.0.lose_decoder {
+                let resumed = pb::Resumed { what: pb::Backend::Decoder.into(), attempt: 2 };
+                events.push(Ok(SynthesisEvent::Resumed(resumed)));
+            }
             if parameters.preview_every > 0 && iteration > 0 && iteration % parameters.preview_every == 0 {
                 events.push(Ok(picture(&parameters, parameters.first_image, true)));
             }
@@ -159,11 +180,13 @@ impl Backends for Fake {
     }
 
     async fn encode_siglip(&self, image: Rgb8, _context: &CallContext) -> Result<String, ApiError> {
+        self.encoding().await?;
         self.0.encoded.lock().expect("lock").push(("siglip2", image.clone()));
         Ok(format!("siglip2 {}", image.data[image.data.len() / 2]))
     }
 
     async fn encode_mar(&self, image: Rgb8, _context: &CallContext) -> Result<String, ApiError> {
+        self.encoding().await?;
         self.0.encoded.lock().expect("lock").push(("mar", image.clone()));
         Ok(format!("mar {}", image.data[image.data.len() / 2]))
     }
@@ -184,6 +207,7 @@ impl Backends for Fake {
                 completion_tokens: 4,
                 first_token_ms: 1.0,
                 decode_ms: 2.0,
+                ..pb::AnswerDone::default()
             })));
         }
         Ok(self.play(events))
@@ -208,7 +232,7 @@ pub(crate) async fn gateway(script: Script) -> (Gateway<Fake>, Arc<Script>) {
 
 /// The same with so many places and waiting places.
 pub(crate) async fn gateway_for(script: Script, max_running: usize, max_queued: usize) -> (Gateway<Fake>, Arc<Script>) {
-    let admission = AdmissionConfig { max_running, max_queued };
+    let admission = AdmissionConfig { max_running, max_queued, ..AdmissionConfig::default() };
     with_config(script, Config { admission, ..Config::default() }).await
 }
 

@@ -112,7 +112,12 @@ impl LanguageSession for DirectSession {
 pub const LIMITS: Limits = Limits { bounds: Bounds { max_places: 64, max_images: 4 }, max_concurrent: 4 };
 
 pub fn service<L: LanguageModel>(language: L) -> anyhow::Result<Synthesis<L>> {
-    let checkpoint = Checkpoint::open(&unipic_test_support::tiny_a())?;
+    service_of(&unipic_test_support::tiny_a(), language)
+}
+
+/// The service of a checkpoint.
+pub fn service_of<L: LanguageModel>(folder: &std::path::Path, language: L) -> anyhow::Result<Synthesis<L>> {
+    let checkpoint = Checkpoint::open(folder)?;
     let config = EngineConfig { name: "test".into(), queue_capacity: 4, max_batch_tokens: 4096 };
     let engine = Engine::spawn(config)?;
     Ok(Synthesis::new(&engine, Parts::load(&checkpoint, &LoadOptions::cpu())?, language, LIMITS))

@@ -582,7 +582,7 @@ pub struct SynthesisParameters {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SynthesizeResponse {
     /// Which message this is.
-    #[prost(oneof = "synthesize_response::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "synthesize_response::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<synthesize_response::Message>,
 }
 /// Nested message and enum types in `SynthesizeResponse`.
@@ -599,7 +599,22 @@ pub mod synthesize_response {
         /// Everything was sent.
         #[prost(message, tag = "3")]
         Done(super::SynthesisDone),
+        /// The decoder was lost; the loop goes on at the same iteration, on another replica.
+        #[prost(message, tag = "4")]
+        Resumed(super::Resumed),
     }
+}
+/// A replica was lost, and its work is done again elsewhere. What was sent before stays valid and is not sent again, and
+/// the result is the same: a caller need do nothing but wait.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resumed {
+    /// Which service lost a replica.
+    #[prost(enumeration = "Backend", tag = "1")]
+    pub what: i32,
+    /// Number of the attempt that begins, counted from 1; so 2 is the first to be made good. It starts anew when work has
+    /// gone on.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
 }
 /// The loop went on. Sent once at the start with iteration 0, then after every iteration that revealed something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -745,6 +760,43 @@ impl GuidanceSchedule {
             "GUIDANCE_SCHEDULE_UNSPECIFIED" => Some(Self::Unspecified),
             "GUIDANCE_SCHEDULE_CONSTANT" => Some(Self::Constant),
             "GUIDANCE_SCHEDULE_LINEAR" => Some(Self::Linear),
+            _ => None,
+        }
+    }
+}
+/// A service behind the public one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Backend {
+    /// Not valid.
+    Unspecified = 0,
+    /// The encoder of images to understand.
+    Understanding = 1,
+    /// The maker of images.
+    Synthesis = 2,
+    /// The language model.
+    Decoder = 3,
+}
+impl Backend {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKEND_UNSPECIFIED",
+            Self::Understanding => "BACKEND_UNDERSTANDING",
+            Self::Synthesis => "BACKEND_SYNTHESIS",
+            Self::Decoder => "BACKEND_DECODER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKEND_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKEND_UNDERSTANDING" => Some(Self::Understanding),
+            "BACKEND_SYNTHESIS" => Some(Self::Synthesis),
+            "BACKEND_DECODER" => Some(Self::Decoder),
             _ => None,
         }
     }
@@ -1380,6 +1432,10 @@ pub struct AnswerOpen {
     /// The answer ends before the first of these strings to appear.
     #[prost(string, repeated, tag = "7")]
     pub stop: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where there are any, no text is generated: AnswerDone tells how likely each of these beginnings of an answer is.
+    /// At most 8.
+    #[prost(string, repeated, tag = "8")]
+    pub candidates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Server side of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1402,7 +1458,7 @@ pub mod answer_response {
     }
 }
 /// The end of an answer.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AnswerDone {
     /// Why it ended.
     #[prost(enumeration = "FinishReason", tag = "1")]
@@ -1419,6 +1475,10 @@ pub struct AnswerDone {
     /// Time from the first token to the end, in milliseconds.
     #[prost(double, tag = "5")]
     pub decode_ms: f64,
+    /// Natural logarithm of the probability that the answer begins with each of `AnswerOpen.candidates`, at temperature 1 and
+    /// whatever top_p says; in their order.
+    #[prost(double, repeated, tag = "6")]
+    pub candidate_logprobs: ::prost::alloc::vec::Vec<f64>,
 }
 /// Asks for the decoder's sizes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2000,7 +2060,7 @@ pub struct GenerateRequest {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateResponse {
     /// Which event this is.
-    #[prost(oneof = "generate_response::Event", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "generate_response::Event", tags = "1, 2, 3, 4, 5, 6")]
     pub event: ::core::option::Option<generate_response::Event>,
 }
 /// Nested message and enum types in `GenerateResponse`.
@@ -2023,6 +2083,9 @@ pub mod generate_response {
         /// The last event.
         #[prost(message, tag = "5")]
         Done(super::ImageDone),
+        /// A replica was lost and its work is done again.
+        #[prost(message, tag = "6")]
+        Resumed(super::Resumed),
     }
 }
 /// Changes an image as an instruction says.
@@ -2046,7 +2109,7 @@ pub struct EditRequest {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EditResponse {
     /// Which event this is.
-    #[prost(oneof = "edit_response::Event", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "edit_response::Event", tags = "1, 2, 3, 4, 5, 6")]
     pub event: ::core::option::Option<edit_response::Event>,
 }
 /// Nested message and enum types in `EditResponse`.
@@ -2069,6 +2132,9 @@ pub mod edit_response {
         /// The last event.
         #[prost(message, tag = "5")]
         Done(super::ImageDone),
+        /// A replica was lost and its work is done again.
+        #[prost(message, tag = "6")]
+        Resumed(super::Resumed),
     }
 }
 /// Waiting for a place.
@@ -2200,6 +2266,10 @@ pub struct UnderstandRequest {
     /// Which encoder shows the images.
     #[prost(enumeration = "EncoderPath", tag = "7")]
     pub encoder_path: i32,
+    /// Where there are any, no text is generated: the last event tells how likely each of these beginnings of an answer is,
+    /// such as "yes" and "no". At most 8 of at most 256 bytes.
+    #[prost(string, repeated, tag = "8")]
+    pub candidates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One turn of a conversation.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2235,7 +2305,7 @@ pub mod part {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UnderstandResponse {
     /// Which event this is.
-    #[prost(oneof = "understand_response::Event", tags = "1, 2, 3")]
+    #[prost(oneof = "understand_response::Event", tags = "1, 2, 3, 4")]
     pub event: ::core::option::Option<understand_response::Event>,
 }
 /// Nested message and enum types in `UnderstandResponse`.
@@ -2252,6 +2322,9 @@ pub mod understand_response {
         /// The last event.
         #[prost(message, tag = "3")]
         Done(super::UnderstandDone),
+        /// A replica was lost and its work is done again.
+        #[prost(message, tag = "4")]
+        Resumed(super::Resumed),
     }
 }
 /// The last event of an answer.
@@ -2284,6 +2357,10 @@ pub struct UnderstandDone {
     /// The seed of the draws.
     #[prost(uint64, tag = "9")]
     pub seed: u64,
+    /// Natural logarithm of the probability that the answer begins with each of the request's candidates, at temperature 1
+    /// and whatever top_p says; in their order.
+    #[prost(double, repeated, tag = "10")]
+    pub candidate_logprobs: ::prost::alloc::vec::Vec<f64>,
 }
 /// Returns the embeddings that the language model sees for an image.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

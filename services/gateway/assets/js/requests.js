@@ -1,0 +1,62 @@
+// Requests as the API takes them. A request of this page is
+// { mode: "draw" | "edit" | "ask", prompt, options, sources, history }: `options` has the API's names and only what was set,
+// `sources` are attached pictures, `history` earlier questions about them.
+
+/** JSON whose seed is a bare number of any length; `seed` is a string of digits. */
+function withSeed(body, seed) {
+  const text = JSON.stringify(body);
+  return seed === undefined ? text : `${text.slice(0, -1)},"seed":${seed}}`;
+}
+
+/** The body of a drawing: streamed, with previews. */
+export function jsonBody({ prompt, options }) {
+  const { seed, ...rest } = options;
+  return withSeed({ prompt, ...rest, response_format: "b64_json", stream: true }, seed);
+}
+
+/** The form of an edit. */
+export function editForm({ prompt, options, sources }) {
+  const form = new FormData();
+  form.append("image", sources[0].blob, sources[0].name);
+  form.append("prompt", prompt);
+  for (const [name, value] of Object.entries(options)) form.append(name, String(value));
+  form.append("response_format", "b64_json");
+  form.append("stream", "true");
+  return form;
+}
+
+/** A blob as a data URI. */
+export function dataUri(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** The turns of a question: earlier ones first. Pictures come once, in the first turn. */
+async function messages({ prompt, sources, history }) {
+  const images = await Promise.all(sources.map(async ({ blob }) => ({ type: "image_url", image_url: { url: await dataUri(blob) } })));
+  const turns = [];
+  for (const { question, answer } of history) {
+    turns.push({ role: "user", content: [{ type: "text", text: question }] });
+    turns.push({ role: "assistant", content: answer });
+  }
+  turns.push({ role: "user", content: [{ type: "text", text: prompt }] });
+  turns[0].content.unshift(...images);
+  return turns;
+}
+
+/** The body of a question, streamed. */
+export async function answerBody(request) {
+  const { seed, ...rest } = request.options;
+  const body = {
+    model: request.model,
+    messages: await messages(request),
+    ...rest,
+    stream: true,
+    stream_options: { include_usage: true },
+  };
+  return withSeed(body, seed);
+}

@@ -1,0 +1,126 @@
+// The same request for other tools: curl and Python over HTTP, grpcurl over gRPC. Prompts are quoted for each language, so that
+// pasting one into a shell runs nothing but the request.
+
+/** A string as one word of a POSIX shell. */
+export function shellWord(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** A string or a number as a literal of Python: what JSON escapes in a string, Python reads the same. */
+const literal = JSON.stringify;
+
+/** Base64 of a file in the middle of a shell word; without options of `base64` that only some systems have. */
+const inlined = (name) => `'"$(base64 < ${shellWord(name)} | tr -d '\\n')"'`;
+
+/** JSON with the seed as a bare number. */
+function json(body, indent) {
+  const text = JSON.stringify(body, null, indent);
+  return text.replace(/("seed": ?)"(\d+)"/, "$1$2");
+}
+
+/** The options with the seed that was used in place of the one that was asked for. */
+function exact({ options, seed }) {
+  const { partial_images: _, ...rest } = options;
+  return seed === null || seed === undefined ? rest : { ...rest, seed: String(seed) };
+}
+
+const extensionOf = (options) => ({ jpeg: "jpg", webp: "webp" })[options.output_format] ?? "png";
+
+/** Code for a made picture or a question, as { curl, grpcurl, python }. `origin` is this server, `model` what it serves. */
+export function snippets(made, origin, model) {
+  return { curl: curl(made, origin), grpcurl: grpcurl(made, origin, model), python: python(made, origin) };
+}
+
+function sourceName(made, i = 0) {
+  return (made.mode === "ask" ? made.sources[i]?.name : made.source?.name) ?? "source.png";
+}
+
+/** The turns of a question, earlier ones first, each with its text and how many of the pictures come with it. */
+function turnsOf({ prompt, history, sources }) {
+  const earlier = history.flatMap(({ question, answer }) => [
+    { role: "user", text: question },
+    { role: "assistant", text: answer },
+  ]);
+  return [...earlier, { role: "user", text: prompt }].map((turn, i) => ({ ...turn, pictures: i === 0 ? sources.map((_, at) => at) : [] }));
+}
+
+function curl(made, origin) {
+  const options = exact(made);
+  const save = `jq -r '.data[0].b64_json' | base64 -d > picture.${extensionOf(options)}`;
+  if (made.mode === "draw") {
+    const body = json({ prompt: made.prompt, ...options }, 2);
+    return `curl -sS ${origin}/v1/images/generations \\\n  -H 'Content-Type: application/json' \\\n  -d ${shellWord(body)} |\n  ${save}\n`;
+  }
+  if (made.mode === "edit") {
+    const fields = Object.entries(options).map(([name, value]) => `  --form-string ${shellWord(`${name}=${value}`)} \\\n`);
+    return `curl -sS ${origin}/v1/images/edits \\\n  -F ${shellWord(`image=@"${sourceName(made).replaceAll('"', '\\"')}"`)} \\\n${fields.join("")}  --form-string ${shellWord(`prompt=${made.prompt}`)} |\n  ${save}\n`;
+  }
+  const messages = turnsOf(made).map(({ role, text, pictures }) => {
+    if (pictures.length === 0) return { role, content: text };
+    return { role, content: [...pictures.map((i) => ({ type: "image_url", image_url: { url: `@IMAGE${i}@` } })), { type: "text", text }] };
+  });
+  const body = shellWord(json({ model: made.model, messages, ...options }, 2));
+  // The picture is too long for a command line, so the body goes in by a pipe.
+  const filled = made.sources.reduce((text, source, i) => text.replace(`@IMAGE${i}@`, () => `data:${source.blob.type};base64,${inlined(sourceName(made, i))}`), body);
+  return `printf '%s' ${filled} |\n  curl -sS ${origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' -d @- |\n  jq -r '.choices[0].message.content'\n`;
+}
+
+/** Options that proto JSON writes otherwise. */
+const OTHERWISE = ["size", "output_format", "negative_prompt", "guidance_schedule"];
+const FORMATS = { jpeg: "IMAGE_FORMAT_JPEG", webp: "IMAGE_FORMAT_WEBP", png: "IMAGE_FORMAT_PNG" };
+
+/** Options as the ImageOptions message in proto JSON. */
+function imageOptions(options) {
+  const rest = Object.fromEntries(Object.entries(options).filter(([name]) => !OTHERWISE.includes(name)));
+  if (options.size) [rest.width, rest.height] = options.size.split("x").map(Number);
+  if (options.guidance_schedule) rest.guidance_schedule = `GUIDANCE_SCHEDULE_${options.guidance_schedule.toUpperCase()}`;
+  if (options.output_format) rest.output_format = FORMATS[options.output_format];
+  return rest;
+}
+
+function grpcurl(made, origin, model) {
+  const options = exact(made);
+  const flag = origin.startsWith("https:") ? "" : " -plaintext";
+  const call = (method, body) => `grpcurl${flag} -max-msg-sz 67108864 -d @ \\\n  ${model.grpcAddress} unipic.v1.UniPic/${method}`.replace("-d @", body);
+  const negative = options.negative_prompt ? { negative_prompt: options.negative_prompt } : {};
+  const save = `jq -r 'select(.image) | .image.data' | base64 -d > picture.${extensionOf(options)}`;
+  if (made.mode === "draw") {
+    const body = JSON.stringify({ prompt: made.prompt, ...negative, options: imageOptions(options) }, null, 2);
+    return `${call("Generate", `-d ${shellWord(body)}`)} |\n  ${save}\n`;
+  }
+  const file = (i) => inlined(sourceName(made, i));
+  if (made.mode === "edit") {
+    const body = shellWord(JSON.stringify({ image: "@IMAGE0@", instruction: made.prompt, ...negative, options: imageOptions(options) }, null, 2));
+    return `printf '%s' ${body.replace("@IMAGE0@", () => file(0))} |\n  ${call("Edit", "-d @")} |\n  ${save}\n`;
+  }
+  const turns = turnsOf(made).map(({ role, text, pictures }) => ({ role: `ROLE_${role.toUpperCase()}`, parts: [...pictures.map((i) => ({ image: `@IMAGE${i}@` })), { text }] }));
+  const body = shellWord(JSON.stringify({ turns, ...options }, null, 2));
+  const filled = made.sources.reduce((text, _, i) => text.replace(`@IMAGE${i}@`, () => file(i)), body);
+  return `printf '%s' ${filled} |\n  ${call("Understand", "-d @")} |\n  jq -j '.text_delta // .textDelta // empty'\n`;
+}
+
+function python(made, origin) {
+  const options = exact(made);
+  const client = `import base64\n\nfrom openai import OpenAI  # pip install openai\n\nclient = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key="none")\n`;
+  const known = made.mode === "ask" ? ["seed", "temperature", "top_p", "max_tokens"] : ["size", "n", "output_format"];
+  const value = (name, v) => (name === "seed" ? v : literal(v));
+  const plain = Object.entries(options).filter(([name]) => known.includes(name)).map(([name, v]) => `    ${name}=${value(name, v)},\n`);
+  const own = Object.entries(options).filter(([name]) => !known.includes(name)).map(([name, v]) => `${literal(name)}: ${value(name, v)}`);
+  const extra = own.length > 0 ? `    extra_body={${own.join(", ")}},\n` : "";
+  const model = `    model=${literal(made.model)},\n`;
+  const save = `with open("picture.${extensionOf(options)}", "wb") as file:\n    file.write(base64.b64decode(result.data[0].b64_json))\n`;
+  if (made.mode === "draw") {
+    return `${client}result = client.images.generate(\n${model}    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
+  }
+  if (made.mode === "edit") {
+    return `${client}result = client.images.edit(\n${model}    image=open(${literal(sourceName(made))}, "rb"),\n    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
+  }
+  const uri = (source) => `{"type": "image_url", "image_url": {"url": data_uri(${literal(source.name)}, ${literal(source.blob.type)})}}`;
+  const messages = turnsOf(made).map(({ role, text, pictures }) => {
+    if (pictures.length === 0) return `        {"role": ${literal(role)}, "content": ${literal(text)}},\n`;
+    const parts = [...pictures.map((i) => uri(made.sources[i])), `{"type": "text", "text": ${literal(text)}}`];
+    return `        {"role": ${literal(role)}, "content": [\n${parts.map((part) => `            ${part},\n`).join("")}        ]},\n`;
+  });
+  const helper = `\n\ndef data_uri(path, media_type):\n    with open(path, "rb") as file:\n        return f"data:{media_type};base64," + base64.b64encode(file.read()).decode()\n\n\n`;
+  return `${client}${helper}answer = client.chat.completions.create(\n${model}    messages=[\n${messages.join("")}    ],\n${plain.join("")}${extra})\nprint(answer.choices[0].message.content)\n`;
+}

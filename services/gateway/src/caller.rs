@@ -1,0 +1,51 @@
+//! Who asks, how urgently and until when: what both faces read off a request before its message is looked at.
+
+use unipic_api::ApiError;
+use unipic_serving::{CallContext, Tenant};
+
+use crate::admission::{Ask, Priority, Work};
+
+/// The key of a request's priority among its headers or metadata: `interactive`, the default, or `batch`.
+const PRIORITY: &str = "unipic-priority";
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) call: CallContext,
+    tenant: Tenant,
+    priority: Priority,
+}
+
+impl Caller {
+    /// The caller of an RPC.
+    ///
+    /// # Errors
+    /// A priority that there is not.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, ApiError> {
+        let priority = request.metadata().get(PRIORITY).map(|value| value.as_bytes());
+        Self::among(request.extensions(), priority)
+    }
+
+    /// The caller of an HTTP request.
+    ///
+    /// # Errors
+    /// As [`Caller::of`].
+    pub(crate) fn of_http<T>(request: &axum::http::Request<T>) -> Result<Self, ApiError> {
+        Self::among(request.extensions(), request.headers().get(PRIORITY).map(|value| value.as_bytes()))
+    }
+
+    fn among(extensions: &axum::http::Extensions, priority: Option<&[u8]>) -> Result<Self, ApiError> {
+        let priority = match priority {
+            None | Some(b"interactive") => Priority::Interactive,
+            Some(b"batch") => Priority::Batch,
+            Some(_) => return Err(ApiError::invalid(PRIORITY, "must be `interactive` or `batch`")),
+        };
+        let tenant = extensions.get().cloned().unwrap_or_default();
+        Ok(Self { call: CallContext::among(extensions), tenant, priority })
+    }
+
+    /// What the gate is asked for.
+    pub(crate) fn ask(&self, work: Work) -> Ask {
+        Ask { tenant: self.tenant.clone(), priority: self.priority, work, deadline: self.call.deadline }
+    }
+}

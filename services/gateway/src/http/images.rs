@@ -1,0 +1,93 @@
+//! `/v1/images/generations` and `/v1/images/edits`.
+
+mod answer;
+mod options;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures::StreamExt;
+use unipic_api::{ApiError, pb};
+
+pub(super) use options::{EDIT_FIELDS, GENERATION_FIELDS, IMAGE_FIELDS, MAX_PARTIAL_IMAGES};
+
+use super::error::HttpError;
+use super::fields::Fields;
+use super::{body, json, stream};
+use crate::backends::Backends;
+use crate::caller::Caller;
+use crate::events::EventStream;
+use crate::flows::{ImageEvent, rename};
+use crate::gateway::Gateway;
+use answer::Told;
+use options::Plan;
+
+/// The parts of a form that hold the source.
+const SOURCES: [&str; 2] = ["image", "image[]"];
+
+/// Draws images from a prompt.
+pub(super) async fn generate<B: Backends>(
+    State(gateway): State<Gateway<B>>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let caller = Caller::of_http(&request)?;
+    let model = gateway.model()?;
+    let text = body::json(request, body::prompt_bytes(&gateway.shared.config.limits)).await?;
+    let given =
+        json::object(&text).map_err(|error| ApiError::invalid("body", format!("is no JSON object: {error}")))?;
+    let plan = Plan::read(Fields::new(given, &[IMAGE_FIELDS, GENERATION_FIELDS]), &model)?;
+    let request = pb::GenerateRequest {
+        prompt: plan.prompt.clone(),
+        negative_prompt: plan.negative_prompt.clone(),
+        options: Some(plan.options),
+    };
+    let events = gateway.start_generate(request, caller).map_err(public)?;
+    answer(events, Told::new("image_generation", plan, &model.name)).await
+}
+
+/// Changes an image as a prompt says.
+pub(super) async fn edit<B: Backends>(
+    State(gateway): State<Gateway<B>>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let caller = Caller::of_http(&request)?;
+    let model = gateway.model()?;
+    let most = body::form_bytes(&gateway.shared.config.limits);
+    let mut form = body::form(request, most, &SOURCES, &["mask"]).await?;
+    let mut fields = Fields::of_form(form.texts, &[IMAGE_FIELDS, EDIT_FIELDS]);
+    let source = form.files.pop().map(|(_, file)| file);
+    match (&source, form.files.len()) {
+        (None, _) => fields.wrong("image", "must hold the image to edit, as a file"),
+        (Some(_), 0) => {}
+        (Some(_), more) => fields.wrong("image", format!("must hold exactly one image, not {}", more + 1)),
+    }
+    let plan = Plan::read(fields, &model)?;
+    let request = pb::EditRequest {
+        image: source.unwrap_or_default(),
+        instruction: plan.prompt.clone(),
+        negative_prompt: plan.negative_prompt.clone(),
+        options: Some(plan.options),
+    };
+    let events = gateway.start_edit(request, caller).await.map_err(public)?;
+    answer(events, Told::new("image_edit", plan, &model.name)).await
+}
+
+/// Tells a flow's events as they come, or all at its end.
+async fn answer(events: EventStream<ImageEvent>, mut told: Told) -> Result<Response, HttpError> {
+    let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
+    if told.is_streamed() {
+        let events = stream::begun(events).await?;
+        return Ok(stream::response(events.map(move |event| told.events(event)).flat_map(futures::stream::iter)));
+    }
+    told.whole(events).await
+}
+
+/// An error with its fields named as in this API.
+fn public(error: ApiError) -> HttpError {
+    let renamed = rename(error, |field| match field.strip_prefix("options.").unwrap_or(field) {
+        "width" | "height" => "size".to_owned(),
+        "preview_every" => "partial_images".to_owned(),
+        "instruction" => "prompt".to_owned(),
+        other => other.to_owned(),
+    });
+    renamed.into()
+}

@@ -1,0 +1,101 @@
+//! Requests judged, queued and started: what the gRPC face and the HTTP face share.
+
+use std::time::Instant;
+
+use tracing::Instrument;
+use unipic_api::{ApiError, pb};
+
+use crate::backends::Backends;
+use crate::caller::Caller;
+use crate::events::EventStream;
+use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
+use crate::gateway::Gateway;
+use crate::validation::{self, EditSpec, ImageSpec};
+
+impl<B: Backends> Gateway<B> {
+    /// Starts a Generate request.
+    ///
+    /// # Errors
+    /// The request is wrong, no model is known yet, or the queue is full.
+    pub(crate) fn start_generate(
+        &self,
+        request: pb::GenerateRequest,
+        caller: Caller,
+    ) -> Result<EventStream<ImageEvent>, ApiError> {
+        let began = Instant::now();
+        let model = self.model()?;
+        let spec = validation::generate(request, &model)?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
+        let span = image_span("generate", &spec);
+        let gateway = self.clone();
+        Ok(span.in_scope(|| {
+            EventStream::spawn(call, |events, call| {
+                let flow = ImageFlow { gateway, model, spec, source: None, call, began };
+                flows::make_images(flow, ticket, events)
+            })
+        }))
+    }
+
+    /// Starts an Edit request.
+    ///
+    /// # Errors
+    /// As [`Gateway::start_generate`].
+    pub(crate) async fn start_edit(
+        &self,
+        request: pb::EditRequest,
+        caller: Caller,
+    ) -> Result<EventStream<ImageEvent>, ApiError> {
+        let began = Instant::now();
+        let model = self.model()?;
+        self.shared.admission.check_room()?;
+        let judged = validation::edit(request, &model, &self.shared.pictures);
+        let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
+        let span = image_span("edit", &spec);
+        let gateway = self.clone();
+        Ok(span.in_scope(|| {
+            EventStream::spawn(call, |events, call| {
+                let flow = ImageFlow { gateway, model, spec, source: Some(source), call, began };
+                flows::make_images(flow, ticket, events)
+            })
+        }))
+    }
+
+    /// Starts an Understand request.
+    ///
+    /// # Errors
+    /// As [`Gateway::start_generate`].
+    pub(crate) async fn start_understand(
+        &self,
+        request: pb::UnderstandRequest,
+        caller: Caller,
+    ) -> Result<EventStream<UnderstandEvent>, ApiError> {
+        let began = Instant::now();
+        let model = self.model()?;
+        self.shared.admission.check_room()?;
+        let judged = validation::understand(request, &model, &self.shared.pictures);
+        let spec = judged.instrument(tracing::info_span!("validate")).await?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
+        let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
+        let gateway = self.clone();
+        Ok(span.in_scope(|| {
+            EventStream::spawn(call, |events, call| flows::understand(gateway, spec, call, ticket, events, began))
+        }))
+    }
+}
+
+/// The span of an image flow: sizes, never the prompt.
+fn image_span(task: &'static str, spec: &ImageSpec) -> tracing::Span {
+    tracing::info_span!(
+        "make_images",
+        task,
+        n = spec.n,
+        width = spec.width,
+        height = spec.height,
+        iterations = spec.iterations,
+        head_steps = spec.head_steps,
+    )
+}

@@ -1,0 +1,267 @@
+//! What surrounds the HTTP routes: probes, the description, the page, other sites, and a real server around all of it.
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod support;
+mod web;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+use support::{Fake, Script, gateway, png, with_config};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use unipic_gateway::{Config, Gateway, HttpConfig};
+use unipic_serving::{Drained, ListenAddress, Problems, ServerConfig, Validate};
+use web::{form_request, get, json_request, post, send};
+
+#[tokio::test]
+async fn the_model_is_listed_with_its_limits() {
+    let (gateway, _) = gateway(Script::default()).await;
+    let list = get(&gateway, "/v1/models").await.json();
+    let model = &list["data"][0];
+    assert_eq!((&list["object"], &model["id"]), (&json!("list"), &json!("unipic-h64-64px")));
+    assert_eq!(model["unipic"]["stride"], 16);
+    assert_eq!((&model["unipic"]["defaults"]["width"], &model["unipic"]["limits"]["max_n"]), (&json!(64), &json!(8)));
+    assert_eq!(model["unipic"]["encoder_paths"], json!(["siglip2", "mar"]));
+    assert_eq!(get(&gateway, "/v1/models/unipic-h64-64px").await.json()["id"], model["id"]);
+    assert_eq!(get(&gateway, "/v1/models/other").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(get(&gateway, "/readyz").await.json()["status"], "ready");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_errors_of_the_same_shape() {
+    let (gateway, _) = gateway(Script::default()).await;
+    for (answer, status) in [
+        (get(&gateway, "/v1/embeddings").await, StatusCode::NOT_FOUND),
+        (get(&gateway, "/../Cargo.toml").await, StatusCode::NOT_FOUND),
+        (get(&gateway, "/v1/images/edits").await, StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        assert_eq!(answer.status, status);
+        answer.blamed();
+    }
+}
+
+/// A value that a field's schema does not allow.
+fn wrong_value(schema: &Value) -> Value {
+    match schema["type"].as_str() {
+        Some("integer" | "number") => json!("x"),
+        Some("string" | "boolean") => json!(7),
+        _ => json!("none of these"),
+    }
+}
+
+#[tokio::test]
+async fn the_description_names_exactly_what_is_taken() {
+    let (gateway, _) = gateway(Script::default()).await;
+    let document = get(&gateway, "/openapi.json").await.json();
+    let paths = document["paths"].as_object().expect("paths");
+    for (path, operations) in paths {
+        for method in operations.as_object().expect("operations").keys() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            let path = path.replace("{model}", "unipic-h64-64px");
+            let request = Request::builder().method(method).uri(&path).body(Body::empty()).expect("a request");
+            let status = send(&gateway, request).await.status;
+            assert!(!matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED), "{path}: {status}");
+        }
+    }
+    let conversation = json!([{"role": "user", "content": "Hi"}]);
+    for (path, good) in [
+        ("/v1/images/generations", json!({"prompt": "a", "iterations": 1})),
+        ("/v1/chat/completions", json!({"messages": conversation})),
+    ] {
+        let schema = &paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let properties = schema["properties"].as_object().expect("properties");
+        for (name, schema) in properties {
+            let is_ignored = schema["description"].as_str().expect("a text").starts_with("Accepted and ignored.");
+            let mut request = good.clone();
+            request[name] = wrong_value(schema);
+            let answer = post(&gateway, path, &request).await;
+            // Another string is a right type for a model's name and for a stop.
+            let is_fine = is_ignored || name == "stop";
+            assert_eq!(answer.status.is_success(), is_fine, "{path} {name}: {answer:?}");
+            assert!(is_fine || answer.blamed().0 == *name, "{path} {name}: {answer:?}");
+        }
+        let mut request = good.clone();
+        request["not_described"] = json!(1);
+        assert_eq!(post(&gateway, path, &request).await.blamed().0, "not_described");
+    }
+    let schema = &paths["/v1/images/edits"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"];
+    let file = png(16, 16);
+    for (name, schema) in schema["properties"].as_object().expect("properties") {
+        let is_ignored = schema["description"].as_str().expect("a text").starts_with("Accepted and ignored.");
+        // In a form everything is a text, so a prompt cannot have the wrong type.
+        if ["image", "prompt", "negative_prompt"].contains(&name.as_str()) {
+            continue;
+        }
+        let parts: [web::Part<'_>; 3] = [("image", &file), ("prompt", b"a"), (name, b"none of these")];
+        let answer = send(&gateway, form_request("/v1/images/edits", &parts)).await;
+        assert_eq!(answer.status.is_success(), is_ignored, "{name}: {answer:?}");
+        assert!(is_ignored || answer.blamed().0 == *name, "{name}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_comes_with_its_policy_and_is_not_sent_twice() {
+    let (gateway, _) = gateway(Script::default()).await;
+    for (path, media_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/app.js", "text/javascript; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+    ] {
+        let answer = get(&gateway, path).await;
+        assert_eq!((answer.status, answer.header(header::CONTENT_TYPE)), (StatusCode::OK, media_type));
+        let policy = answer.header(header::CONTENT_SECURITY_POLICY);
+        assert!(policy.starts_with("default-src 'self'; img-src 'self' data: blob:;"), "{policy}");
+        assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff");
+        let tag = answer.header(header::ETAG).to_owned();
+        let again = Request::get(path).header(header::IF_NONE_MATCH, &tag).body(Body::empty()).expect("a request");
+        let again = send(&gateway, again).await;
+        assert_eq!((again.status, again.body.len()), (StatusCode::NOT_MODIFIED, 0));
+        let other = Request::get(path).header(header::IF_NONE_MATCH, "\"x\"").body(Body::empty()).expect("a request");
+        assert_eq!(send(&gateway, other).await.body, answer.body);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_kept_out_unless_they_are_named() {
+    let named = "https://example.org";
+    let http = HttpConfig { cors_origins: vec![named.to_owned()], ..HttpConfig::default() };
+    let (closed, _) = gateway(Script::default()).await;
+    let (open, _) = with_config(Script::default(), Config { http, ..Config::default() }).await;
+    let request = |origin: &str, site: &str| {
+        let mut request = json_request("/v1/images/generations", &json!({"prompt": "a", "iterations": 1}));
+        request.headers_mut().insert(header::ORIGIN, origin.parse().expect("a value"));
+        request.headers_mut().insert("sec-fetch-site", site.parse().expect("a value"));
+        request
+    };
+    for (gateway, origin, site, status, allowed) in [
+        (&closed, "http://127.0.0.1:8080", "same-origin", StatusCode::OK, ""),
+        (&closed, named, "cross-site", StatusCode::FORBIDDEN, ""),
+        (&open, named, "cross-site", StatusCode::OK, named),
+        (&open, "https://other.example", "cross-site", StatusCode::FORBIDDEN, ""),
+    ] {
+        let answer = send(gateway, request(origin, site)).await;
+        assert_eq!(answer.status, status, "{origin}: {answer:?}");
+        assert_eq!(answer.header(header::ACCESS_CONTROL_ALLOW_ORIGIN), allowed);
+    }
+}
+
+#[test]
+fn origins_are_judged_with_the_configuration() {
+    let problems = |origin: &str| {
+        let http = HttpConfig { cors_origins: vec![origin.to_owned()], ..HttpConfig::default() };
+        let mut problems = Problems::default();
+        Config { http, ..Config::default() }.validate(&mut problems);
+        problems.found().to_vec()
+    };
+    for good in ["https://example.org", "http://localhost:3000", "http://[::1]:8000"] {
+        assert!(problems(good).is_empty(), "{good}");
+    }
+    for bad in ["*", "example.org", "https://", "https://example.org/", "https://a b"] {
+        assert!(problems(bad)[0].starts_with("http.cors_origins: "), "{bad}");
+    }
+    assert!("on".parse::<unipic_gateway::HttpListen>().is_err_and(|error| error.contains("off")));
+}
+
+/// A gateway on two free ports.
+struct Running {
+    script: Arc<Script>,
+    http: String,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<Drained>,
+}
+
+impl Running {
+    async fn start(script: Script) -> Self {
+        let bind = async || "127.0.0.1:0".parse::<ListenAddress>().expect("an address").bind().await.expect("binds");
+        let (grpc, http) = (bind().await, bind().await);
+        let address = http.address().expect("bound").to_string();
+        let script = Arc::new(script);
+        let gateway = Gateway::new(Fake(Arc::clone(&script)), Config::default());
+        gateway.refresh_model().await.expect("the fakes fit each other");
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            gateway.serve(grpc, Some(http), &ServerConfig::default(), shutdown).await
+        });
+        Self { script, http: address, stop, served }
+    }
+
+    /// Sends a request with a JSON body over a connection of its own.
+    async fn post(&self, path: &str, body: &Value) -> TcpStream {
+        let mut peer = TcpStream::connect(&self.http).await.expect("connects");
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        peer.write_all((head + &body).as_bytes()).await.expect("sends");
+        peer
+    }
+
+    async fn until_alive(&self, wanted: usize) {
+        let reached = async {
+            while self.script.alive.load(Ordering::SeqCst) != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), reached).await.expect("never as many backend streams");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_its_work() {
+    let running = Running::start(Script { hang: true, ..Script::default() }).await;
+    let conversation = json!([{"role": "user", "content": "Hi"}]);
+    for (path, body) in [
+        ("/v1/images/generations", json!({"prompt": "a"})),
+        ("/v1/images/generations", json!({"prompt": "a", "stream": true})),
+        ("/v1/chat/completions", json!({"messages": conversation})),
+        ("/v1/chat/completions", json!({"messages": conversation, "stream": true})),
+    ] {
+        let peer = running.post(path, &body).await;
+        running.until_alive(1).await;
+        drop(peer);
+        running.until_alive(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_finish_and_takes_no_new_connections() {
+    let running = Running::start(Script { pace_ms: 20, ..Script::default() }).await;
+    let mut idle = TcpStream::connect(&running.http).await.expect("connects");
+    let mut peer = running.post("/v1/images/generations", &json!({"prompt": "a", "iterations": 4})).await;
+    running.until_alive(1).await;
+    running.stop.send(()).expect("runs");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"b64_json\""), "{answer:.300}");
+    assert_eq!(running.served.await.expect("joins"), Drained { calls_cut_off: 0 });
+    assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    assert!(TcpStream::connect(&running.http).await.is_err());
+}
+
+#[tokio::test]
+async fn an_upload_without_end_is_refused_at_its_limit() {
+    let running = Running::start(Script::default()).await;
+    let mut peer = TcpStream::connect(&running.http).await.expect("connects");
+    let head = "POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    peer.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await.expect("sends");
+    let (mut reader, mut writer) = peer.into_split();
+    let upload = tokio::spawn(async move {
+        let chunk = format!("4000\r\n{}\r\n", " ".repeat(0x4000));
+        while writer.write_all(chunk.as_bytes()).await.is_ok() {}
+    });
+    let mut status = [0; 12];
+    reader.read_exact(&mut status).await.expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 413");
+    drop(reader);
+    upload.await.expect("the connection is closed");
+}

@@ -1,0 +1,148 @@
+//! What became of the requests, and the report of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::Plan;
+use crate::faults::{Fault, Kind};
+use crate::load::{TASKS, is_typed};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With the bytes that its seed makes.
+    Same,
+    /// With a status.
+    Status(Code),
+    /// With other bytes.
+    Different,
+    /// With something delivered twice, or not at all.
+    Duplicate,
+    /// Without a final event or status.
+    NoEnd,
+}
+
+impl Outcome {
+    /// True for an end that no client could be content with.
+    pub fn is_miss(self) -> bool {
+        match self {
+            Self::Same => false,
+            Self::Status(code) => !is_typed(code),
+            Self::Different | Self::Duplicate | Self::NoEnd => true,
+        }
+    }
+}
+
+/// A request that ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) task: usize,
+    pub(crate) outcome: Outcome,
+    pub(crate) took: Duration,
+    pub(crate) resumed: u32,
+}
+
+/// Everything that happened.
+#[derive(Debug)]
+pub struct Account {
+    plan: Plan,
+    requests: Vec<Request>,
+    /// What was done to the processes.
+    pub faults: Vec<Fault>,
+}
+
+impl Account {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), requests: Vec::new(), faults: Vec::new() }
+    }
+
+    pub(crate) fn take(&mut self, requests: Vec<Request>) {
+        self.requests.extend(requests);
+    }
+
+    /// Requests in all.
+    pub fn n_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Requests that ended with the right bytes.
+    pub fn n_same(&self) -> usize {
+        self.requests.iter().filter(|request| request.outcome == Outcome::Same).count()
+    }
+
+    /// The requests that ended as none should, each in a line.
+    pub fn misses(&self) -> Vec<String> {
+        let missed = self.requests.iter().filter(|request| request.outcome.is_miss());
+        missed.map(|r| format!("{}: {:?} after {:.1} s", TASKS[r.task], r.outcome, r.took.as_secs_f64())).collect()
+    }
+
+    /// The numbers, as Markdown.
+    pub fn report(&self) -> String {
+        let mut text = String::from("# Chaos\n\nWritten by `cargo run -p unipic-chaos`.\n\n");
+        let (plan, sizes) = (&self.plan, &self.plan.sizes);
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{:.0} s of faults with seed {}; {} clients; {} gateways, {} understanding, {} synthesis, {} decoders on `{}`.\n",
+            plan.duration.as_secs_f64(),
+            plan.seed,
+            plan.clients,
+            sizes.gateways,
+            sizes.understanding,
+            sizes.synthesis,
+            sizes.decoders,
+            plan.model,
+        );
+        self.write_requests(&mut text);
+        self.write_faults(&mut text);
+        let misses = self.misses();
+        let _ = writeln!(text, "## Misses: {}\n", misses.len());
+        for miss in misses {
+            let _ = writeln!(text, "- {miss}");
+        }
+        text
+    }
+
+    fn write_requests(&self, text: &mut String) {
+        text.push_str(
+            "## Requests\n\n| task | asked | same bytes | resumed | p50 s | p99 s | longest s | statuses |\n",
+        );
+        text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+        for (task, name) in TASKS.iter().enumerate() {
+            let of: Vec<&Request> = self.requests.iter().filter(|request| request.task == task).collect();
+            let same = of.iter().filter(|request| request.outcome == Outcome::Same).count();
+            let resumed = of.iter().filter(|request| request.resumed > 0).count();
+            let mut took: Vec<f64> = of.iter().map(|request| request.took.as_secs_f64()).collect();
+            took.sort_by(f64::total_cmp);
+            let at =
+                |share: f64| took.get((took.len() as f64 * share) as usize).or(took.last()).copied().unwrap_or(0.0);
+            let mut statuses = BTreeMap::new();
+            for request in &of {
+                if let Outcome::Status(code) = request.outcome {
+                    *statuses.entry(format!("{code:?}")).or_insert(0) += 1;
+                }
+            }
+            let statuses: Vec<String> = statuses.into_iter().map(|(code, n)| format!("{code} {n}")).collect();
+            let (asked, statuses) = (of.len(), statuses.join(", "));
+            let (p50, p99, longest) = (at(0.5), at(0.99), at(1.0));
+            let _ = writeln!(
+                text,
+                "| {name} | {asked} | {same} | {resumed} | {p50:.2} | {p99:.2} | {longest:.2} | {statuses} |"
+            );
+        }
+        text.push('\n');
+    }
+
+    fn write_faults(&self, text: &mut String) {
+        text.push_str("## Faults\n\n| fault | made | longest until it served again, s |\n| --- | --- | --- |\n");
+        for kind in [Kind::Kill, Kind::Restart, Kind::Freeze] {
+            let of: Vec<&Fault> = self.faults.iter().filter(|fault| fault.kind == kind).collect();
+            let longest = of.iter().map(|fault| fault.took.as_secs_f64()).fold(0.0, f64::max);
+            let _ = writeln!(text, "| {kind:?} | {} | {longest:.1} |", of.len());
+        }
+        text.push('\n');
+    }
+}

@@ -1,0 +1,78 @@
+"""Draws, edits and asks with OpenAI's package: a server of ours is one base_url away.
+
+    python openai_client.py http://HOST:PORT/v1
+
+The test `openai_client.rs` runs this file as it is, so the README can point here.
+"""
+
+import base64
+import json
+import sys
+
+import openai
+
+client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
+model = client.models.list().data[0].id
+
+# What OpenAI's API has no name for goes into extra_body.
+small = {"seed": 7, "iterations": 4, "head_steps": 5}
+
+
+def draw():
+    answer = client.images.generate(
+        model=model, prompt="a red circle", n=2, response_format="b64_json", extra_body=small
+    )
+    return [base64.b64decode(image.b64_json) for image in answer.data]
+
+
+drawn = draw()
+same_bytes = drawn == draw() and drawn[0] != drawn[1]
+
+edited = client.images.edit(
+    model=model, image=("drawn.png", drawn[0]), prompt="make the circle blue", extra_body=small
+)
+edited = edited.data[0].b64_json
+
+stream = client.images.generate(model=model, prompt="a red circle", stream=True, partial_images=1, extra_body=small)
+events = [event.type for event in stream]
+
+question = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{edited}"}},
+            {"type": "text", "text": "What is in the picture?"},
+        ],
+    }
+]
+options = {"model": model, "messages": question, "max_tokens": 16, "seed": 1}
+answer = client.chat.completions.create(**options)
+chunks = list(client.chat.completions.create(**options, stream=True, stream_options={"include_usage": True}))
+streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+refused = []
+try:
+    client.images.edit(image=("a.png", drawn[0]), mask=("m.png", drawn[0]), prompt="blue")
+except openai.BadRequestError as error:
+    refused.append(error.param)
+try:
+    client.images.generate(model="dall-e-3", prompt="a red circle")
+except openai.NotFoundError as error:
+    refused.append(error.status_code)
+try:
+    client.chat.completions.create(model=model, messages=[{"role": "system", "content": "Be brief."}])
+except openai.BadRequestError as error:
+    refused.append(error.param)
+
+print(
+    json.dumps(
+        {
+            "model": model,
+            "images": len([image for image in drawn if image.startswith(b"\x89PNG")]),
+            "same_bytes": same_bytes,
+            "events": events,
+            "same_text": streamed == answer.choices[0].message.content and answer.usage == chunks[-1].usage,
+            "refused": refused,
+        }
+    )
+)
