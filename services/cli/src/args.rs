@@ -2,6 +2,8 @@
 
 mod data;
 mod eval;
+mod key;
+mod server;
 mod train;
 
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
 pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
+pub(crate) use key::Key;
+pub(crate) use server::Server;
 pub(crate) use train::Train;
 
 /// Draw, edit and ask with UniPic, one autoregressive model for image understanding, generation and editing.
@@ -39,11 +43,14 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Ask a server whether it takes calls.
     ///
-    /// Ends with status 0 when it serves, 1 when it does not or knows no service of that name, 3 when it does not answer.
+    /// Without --server, the one at http://127.0.0.1:50051. No key is needed for this. Ends with status 0 when it serves, 1 when it does not or knows no service of that name, 3 when it does not answer.
     Health(Health),
     /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
     Model(Model),
+    /// Make keys for the clients of a server.
+    #[command(subcommand)]
+    Key(Key),
     /// Train a model by a recipe, from where the run's folder stands.
     ///
     /// The folder gets the state, metrics.jsonl, loss curves, sheets of samples, and the model of every finished stage.
@@ -63,10 +70,11 @@ pub(crate) enum Command {
 
 /// Which model answers.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("url", |url| url.conflicts_with_all(["model", "device", "dtype", "linear"])))]
 pub(crate) struct Target {
-    /// A running server, such as http://localhost:50051 or unix:/run/unipic.sock.
-    #[arg(long, env = "UNIPIC_SERVER", conflicts_with_all = ["model", "device", "dtype", "linear"])]
-    pub(crate) server: Option<String>,
+    /// A running server, and how to come to it.
+    #[command(flatten)]
+    pub(crate) server: Server,
     /// How to load a model when there is no server.
     #[command(flatten)]
     pub(crate) local: Local,
@@ -237,7 +245,7 @@ pub(crate) enum Encoder {
 /// Serve all four parts from this process.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, put a proxy with TLS and authentication before it.
+    /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, set `tls` and `auth` in the configuration file.
     #[arg(long)]
     pub(crate) listen: Option<String>,
     /// Where the HTTP API and the page listen: host:port, unix:/path, or `off` [default: 127.0.0.1:8080].
@@ -254,9 +262,9 @@ pub(crate) struct Serve {
 /// Ask a server whether it takes calls.
 #[derive(Args, Debug)]
 pub(crate) struct Health {
-    /// The server, such as http://localhost:50051 or unix:/run/unipic.sock; any of our services answers.
-    #[arg(long, env = "UNIPIC_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
-    pub(crate) server: String,
+    /// The server, any of our services, and how to come to it.
+    #[command(flatten)]
+    pub(crate) server: Server,
     /// The gRPC service to ask about, such as unipic.v1.UniPic; the whole process when left out.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(crate) service: String,
@@ -355,5 +363,21 @@ mod tests {
         for bad in ["", "640", "x", "-1x4", "4x4x4", "1e3x5"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_is_shown_by_nothing() {
+        let command = ["unipic", "describe", "x.png", "--server", "https://a:1", "--api-key", "5ec4e7"];
+        let cli = Cli::try_parse_from(command).unwrap();
+        assert!(!format!("{cli:?}").contains("5ec4e7"));
+        let wrong = [&command[..], &["--timeout", "soon"]].concat();
+        assert!(!Cli::try_parse_from(wrong).unwrap_err().to_string().contains("5ec4e7"));
+        // A key beside the certificate's, which clap must not take for it.
+        let paths = [&command[..], &["--ca", "ca.crt", "--cert", "a.crt", "--key", "a.key"]].concat();
+        Cli::try_parse_from(paths).unwrap();
+        assert!(Cli::try_parse_from([&command[..], &["--cert", "a.crt"]].concat()).is_err());
+        assert!(Cli::try_parse_from([&command[..], &["--model", "nano"]].concat()).is_err());
+        let health = ["unipic", "health", "--server", "https://a:1", "--ca", "ca.crt", "--server-identity", "b"];
+        Cli::try_parse_from(health).unwrap();
     }
 }

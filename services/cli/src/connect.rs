@@ -10,11 +10,13 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use unipic_api::pb;
-use unipic_client::{CallOptions, ClientError, Events, UniPicClient};
+use unipic_client::{
+    CallOptions, ClientError, ClientTls, ClientTlsConfig, Endpoint, Events, UniPicClient, connect_with,
+};
 use unipic_node::{Config, Node};
 use unipic_serving::{Drained, ListenAddress, Ops};
 
-use crate::args::{Device, Dtype, LinearWeights, Local, Target};
+use crate::args::{Device, Dtype, LinearWeights, Local, Server, Target};
 use crate::progress::Progress;
 
 /// A client, and the node behind it where there is no server.
@@ -37,16 +39,16 @@ impl Connection {
     /// # Errors
     /// When the address is no address or the model cannot be loaded.
     pub(crate) async fn open(target: &Target, progress: &Progress) -> anyhow::Result<Self> {
-        let (address, local) = match &target.server {
-            Some(server) => (server.clone(), None),
+        let (address, local) = match &target.server.url {
+            Some(url) => (url.clone(), None),
             None => {
                 let (address, node) = LocalNode::start(&target.local, progress).await?;
                 (address, Some(node))
             }
         };
-        let endpoint = address.parse().with_context(|| format!("`{address}` is no server address"))?;
+        let endpoint: Endpoint = address.parse().with_context(|| format!("`{address}` is no server address"))?;
         let options = CallOptions { deadline: Duration::from_secs(target.timeout), ..CallOptions::default() };
-        let client = UniPicClient::new(&[endpoint])?.with_options(options);
+        let client = client(endpoint, &target.server)?.with_options(options);
         progress.stage("waiting for the model");
         Ok(Self { client, local })
     }
@@ -109,6 +111,39 @@ impl LocalNode {
         }));
         Ok((address, Self { stop, served, _dir: dir }))
     }
+}
+
+/// How to come to a server, with the certificates that the flags name.
+///
+/// # Errors
+/// When the flags do not go together, or name files that are not good.
+pub(crate) fn tls(endpoint: &Endpoint, server: &Server) -> anyhow::Result<ClientTls> {
+    let is_encrypted = endpoint.is_encrypted();
+    let wants_tls = server.ca.is_some() || server.cert.is_some() || server.server_identity.is_some();
+    anyhow::ensure!(is_encrypted || !wants_tls, "--ca, --cert and --server-identity need an https:// server");
+    let config = ClientTlsConfig {
+        ca: server.ca.clone(),
+        certificate: server.cert.clone(),
+        key: server.key.clone(),
+        server_identity: server.server_identity.as_deref().map(str::parse).transpose().context("--server-identity")?,
+    };
+    match is_encrypted {
+        true => Ok(ClientTls::load(&config)?),
+        false => Ok(ClientTls::default()),
+    }
+}
+
+/// A client with the certificates and the key that the flags name.
+fn client(endpoint: Endpoint, server: &Server) -> anyhow::Result<UniPicClient> {
+    let tls = tls(&endpoint, server)?;
+    let is_exposed = endpoint.is_exposed();
+    let client = UniPicClient::over(connect_with(&[endpoint], &tls)?);
+    // Without a server the key is of no use, and the variable may be set for another command.
+    let Some(api_key) = server.api_key.as_ref().filter(|_| server.url.is_some()) else { return Ok(client) };
+    if is_exposed {
+        eprintln!("warning: the API key goes over the network without TLS; use an https:// server");
+    }
+    Ok(client.with_api_key(api_key.to_api_key()?))
 }
 
 /// The node's configuration that the flags ask for.

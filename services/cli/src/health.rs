@@ -11,10 +11,14 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use unipic_client::Endpoint;
+use unipic_client::{Connection, Endpoint};
 
 use crate::args::Health;
+use crate::connect::tls;
 use crate::progress::Progress;
+
+/// The server that is asked where none is named.
+const HERE: &str = "http://127.0.0.1:50051";
 
 /// Why a server does not count as healthy.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,17 +48,18 @@ impl std::error::Error for Unhealthy {}
 /// # Errors
 /// [`Unhealthy`], or an address that is none.
 pub(crate) async fn health(args: &Health, progress: &Progress) -> anyhow::Result<()> {
-    let endpoint = args.server.parse().with_context(|| format!("`{}` is no server address", args.server))?;
+    let url = args.server.url.as_deref().unwrap_or(HERE);
+    let endpoint: Endpoint = url.parse().with_context(|| format!("`{url}` is no server address"))?;
+    let connection = unipic_client::connect_with(std::slice::from_ref(&endpoint), &tls(&endpoint, &args.server)?)?;
     let limit = Duration::from_secs(args.timeout);
-    let asked = tokio::time::timeout(limit, ask(&endpoint, &args.service)).await;
+    let asked = tokio::time::timeout(limit, ask(connection, &args.service)).await;
     let late = |_| Unhealthy::Unreachable(format!("nothing within {} s", args.timeout));
     asked.map_err(late)??;
     progress.result("SERVING", json!({ "status": "SERVING" }));
     Ok(())
 }
 
-async fn ask(endpoint: &Endpoint, service: &str) -> anyhow::Result<()> {
-    let connection = unipic_client::connect(std::slice::from_ref(endpoint))?;
+async fn ask(connection: Connection, service: &str) -> anyhow::Result<()> {
     let request = HealthCheckRequest { service: service.to_owned() };
     let answer = HealthClient::new(connection).check(request).await.map_err(|status| match status.code() {
         Code::NotFound => Unhealthy::UnknownService(service.to_owned()),
@@ -74,9 +79,14 @@ mod tests {
     use unipic_serving::{ListenAddress, ServerConfig, Services, serve_when_warm};
 
     use super::*;
+    use crate::args::Server;
+
+    fn at(url: String) -> Server {
+        Server { url: Some(url), ..Server::default() }
+    }
 
     async fn asked(server: &str, service: &str) -> Result<(), Unhealthy> {
-        let args = Health { server: server.into(), service: service.into(), timeout: 30 };
+        let args = Health { server: at(server.into()), service: service.into(), timeout: 30 };
         let outcome = health(&args, &Progress::new(true)).await;
         outcome.map_err(|error| error.downcast().unwrap())
     }
@@ -116,7 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silent.sock");
         let _silent = tokio::net::UnixListener::bind(&path).unwrap();
-        let args = Health { server: format!("unix:{}", path.display()), service: String::new(), timeout: 1 };
+        let args = Health { server: at(format!("unix:{}", path.display())), service: String::new(), timeout: 1 };
         let error = health(&args, &Progress::new(true)).await.unwrap_err();
         assert!(matches!(error.downcast().unwrap(), Unhealthy::Unreachable(_)));
     }

@@ -12,6 +12,7 @@ mod eval;
 mod failure;
 mod health;
 mod input;
+mod key;
 mod model;
 mod output;
 mod progress;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let progress = Progress::new(cli.json);
-    let outcome = run(&cli.command, &progress);
+    let outcome = run(&cli, &progress);
     progress.finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,8 +42,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command, progress: &Progress) -> anyhow::Result<()> {
+fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
+    let command = &cli.command;
     match command {
+        Command::Key(command) => return key::run(command, cli.json),
         Command::Model(command) => return model::run(command, progress),
         Command::Train(args) => return train::train(args, progress),
         Command::Data(Data::Shapes(args)) => return data::shapes(args, progress),
@@ -59,7 +62,7 @@ fn run(command: &Command, progress: &Progress) -> anyhow::Result<()> {
             Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
             Command::Eval(command) => eval::eval(command, progress).await,
             // Done above: they need no runtime.
-            Command::Model(_) | Command::Train(_) | Command::Data(Data::Shapes(_)) => Ok(()),
+            Command::Key(_) | Command::Model(_) | Command::Train(_) | Command::Data(Data::Shapes(_)) => Ok(()),
         }
     })
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use figment::Provider;
 use serde::Deserialize;
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, Validate, config};
+use unipic_serving::{
+    ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate, config,
+};
 use unipic_telemetry::TelemetryConfig;
 
 /// What the process calls itself in traces.
@@ -22,6 +24,8 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
+    /// Encryption, and which peers may call.
+    pub tls: ServerTlsConfig,
     /// `nano`, the embedded model, or the folder of a checkpoint.
     pub model: std::path::PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
@@ -47,6 +51,7 @@ impl Default for Config {
             listen: ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50054))),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            tls: server.tls,
             model: load.model,
             device: load.device,
             dtype: load.dtype,
@@ -73,7 +78,7 @@ impl Config {
     /// What the server needs.
     pub fn server(&self) -> ServerConfig {
         let (drain_seconds, max_call_seconds) = (self.drain_seconds, self.max_call_seconds);
-        ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds }
+        ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds, tls: self.tls.clone() }
     }
 
     /// What loading needs.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use unipic_client::{Endpoint, RetryPolicy};
-use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
+use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy, ServerIdentity};
+use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
-use crate::http::HttpConfig;
+use crate::auth::AuthConfig;
+use crate::http::{HttpConfig, HttpListen};
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_GATEWAY_` and the key
 /// in capitals, tables separated by `__`.
@@ -22,13 +23,21 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
-    /// Replicas of the understanding encoder, each `http://host:port`, `unix:/path`, or `dns:///host:port` for all that a
-    /// name stands for, looked up again every few seconds.
+    /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
+    pub tls: ServerTlsConfig,
+    /// Keys of the public service.
+    pub auth: AuthConfig,
+    /// Replicas of the understanding encoder, each `https://host:port`, `http://host:port` or `unix:/path`; or
+    /// `https+dns://host:port` or `dns:///host:port` for all that a name stands for, looked up again every few seconds.
     pub understanding: Vec<Endpoint>,
     /// Replicas of the synthesis service.
     pub synthesis: Vec<Endpoint>,
     /// Replicas of the decoder.
     pub decoder: Vec<Endpoint>,
+    /// Encryption of the connections to `https://` replicas.
+    pub client_tls: ClientTlsConfig,
+    /// Who the replicas must be, where services have identities of their own.
+    pub server_identities: ServerIdentities,
     /// Name told by GetModel; made from the sizes when left out.
     pub model_name: Option<String>,
     /// What is accepted.
@@ -62,9 +71,13 @@ impl Default for Config {
             http: HttpConfig::default(),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            tls: server.tls,
+            auth: AuthConfig::default(),
             understanding: local(50052),
             synthesis: local(50053),
             decoder: local(50054),
+            client_tls: ClientTlsConfig::default(),
+            server_identities: ServerIdentities::default(),
             model_name: None,
             limits: LimitsConfig::default(),
             defaults: Defaults::default(),
@@ -76,6 +89,19 @@ impl Default for Config {
             ops: OpsConfig::default(),
         }
     }
+}
+
+/// Who the services behind the gateway must be: `spiffe://domain/service`, `spiffe://domain/*` or a host name. One left out
+/// is held to `client_tls.server_identity`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerIdentities {
+    /// The understanding encoder.
+    pub understanding: Option<ServerIdentity>,
+    /// The synthesis service.
+    pub synthesis: Option<ServerIdentity>,
+    /// The decoder.
+    pub decoder: Option<ServerIdentity>,
 }
 
 /// What is accepted. Limits that depend on the model (output pixels, prompt bytes) are cut further by what it can hold.
@@ -228,6 +254,7 @@ impl Config {
             listen: self.listen.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            tls: self.tls.clone(),
         }
     }
 }
@@ -235,11 +262,22 @@ impl Config {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         self.server().validate(problems);
+        let is_encrypted =
+            self.client_tls != ClientTlsConfig::default() || self.server_identities != ServerIdentities::default();
         for (key, endpoints) in
             [("understanding", &self.understanding), ("synthesis", &self.synthesis), ("decoder", &self.decoder)]
         {
             problems.check(!endpoints.is_empty(), key, "needs at least one endpoint");
+            let is_plain = |endpoint: &Endpoint| !endpoint.is_encrypted() && !matches!(endpoint, Endpoint::Unix(_));
+            let is_right = !is_encrypted || !endpoints.iter().any(is_plain);
+            let what = "has an endpoint without TLS although `client_tls` is set: write https:// or https+dns://";
+            problems.check(is_right, key, what);
         }
+        problems.section("auth", &self.auth);
+        if let Some(HttpListen::At(address)) = &self.http.listen {
+            check_web(address, &self.tls, problems);
+        }
+        problems.section("client_tls", &self.client_tls);
         let named = self.model_name.as_ref().is_none_or(|name| !name.trim().is_empty());
         problems.check(named, "model_name", "must not be empty");
         problems.check(self.refresh_seconds >= 1, "refresh_seconds", "must be at least 1");
@@ -254,6 +292,15 @@ impl Validate for Config {
         problems.section("telemetry", &self.telemetry);
         problems.section("ops", &self.ops);
     }
+}
+
+/// What cannot be kept on the HTTP API's port must not be promised there.
+fn check_web(address: &ListenAddress, tls: &ServerTlsConfig, problems: &mut Problems) {
+    let is_unix = matches!(address, ListenAddress::Unix(_));
+    problems.check(!(is_unix && tls.is_on()), "http.listen", "a Unix socket is not encrypted: listen on TCP");
+    let has_methods = !tls.allowed_methods.is_empty();
+    let what = "names methods of gRPC, which HTTP has not: use `tls.allowed`, or `off` for `http.listen`";
+    problems.check(!has_methods, "tls.allowed_methods", what);
 }
 
 impl Validate for AdmissionConfig {

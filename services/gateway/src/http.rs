@@ -4,6 +4,9 @@
 //! that gRPC takes and judged by the same code, so limits, defaults and words are one and the same; only names of fields
 //! and the shape of errors are translated. What OpenAI's API has and this model has not is refused by name, never
 //! silently dropped: a client must not believe that its mask was used.
+//!
+//! Where keys are configured, every path needs one, unknown paths and `/openapi.json` included, but a closed list: the probes,
+//! and the page's own files, which tell nothing that is not in every binary and without which nobody could type a key in.
 
 mod body;
 mod chat;
@@ -12,6 +15,7 @@ mod error;
 mod fields;
 mod images;
 mod json;
+mod keys;
 mod models;
 mod openapi;
 mod page;
@@ -41,6 +45,7 @@ use unipic_telemetry::web::WebTrace;
 use crate::backends::Backends;
 use crate::gateway::Gateway;
 use error::HttpError;
+use keys::HttpKeyLayer;
 
 /// Routes whose requests leave a span. Probes and the page's files would be most of all traces and tell nothing.
 const TRACED: [&str; 4] =
@@ -63,6 +68,7 @@ impl<B: Backends> Gateway<B> {
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
             .with_state(self.clone())
+            .layer(HttpKeyLayer::new(self.keys(), open_paths()))
             .layer(from_fn(within_deadline))
             .layer(from_fn_with_state(config.cors_origins.clone(), own_site_only))
             .layer(CatchPanicLayer::custom(panicked));
@@ -73,6 +79,11 @@ impl<B: Backends> Gateway<B> {
     pub(crate) fn web(&self) -> WebTrace<Router> {
         WebTraceLayer::new(route_name).layer(self.router())
     }
+}
+
+/// What is answered without a key.
+fn open_paths() -> impl Iterator<Item = String> {
+    ["/healthz", "/readyz"].map(str::to_owned).into_iter().chain(page::paths())
 }
 
 /// The name of a route that leaves a span.

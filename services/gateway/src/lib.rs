@@ -8,6 +8,7 @@
 //! client's stream ends its flow, its backend streams and its place; a user's text never becomes a template segment.
 
 mod admission;
+pub mod auth;
 mod backends;
 mod caller;
 mod config;
@@ -29,7 +30,7 @@ mod validation;
 pub use backends::{
     AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
 };
-pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, QuotaConfig, TenantsConfig};
+pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, QuotaConfig, ServerIdentities, TenantsConfig};
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use http::{HttpConfig, HttpListen};

@@ -28,7 +28,7 @@ struct Args {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip)]
     http: Option<String>,
-    /// A replica of the understanding encoder, http://host:port or unix:/path; repeat it for more.
+    /// A replica of the understanding encoder, https://host:port, http://host:port or unix:/path; repeat it for more.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     understanding: Vec<String>,

@@ -40,11 +40,16 @@ impl RemoteBackends {
     /// # Errors
     /// A service without endpoints.
     pub fn new(understanding: &[Endpoint], synthesis: &[Endpoint], decoder: &[Endpoint]) -> Result<Self, NoEndpoints> {
-        Ok(Self {
-            understanding: unipic_client::understanding(connect(understanding)?),
-            synthesis: unipic_client::synthesis(connect(synthesis)?),
-            decoder: unipic_client::decoder(connect(decoder)?),
-        })
+        Ok(Self::over(connect(understanding)?, connect(synthesis)?, connect(decoder)?))
+    }
+
+    /// Clients over these connections.
+    pub fn over(understanding: Connection, synthesis: Connection, decoder: Connection) -> Self {
+        Self {
+            understanding: unipic_client::understanding(understanding),
+            synthesis: unipic_client::synthesis(synthesis),
+            decoder: unipic_client::decoder(decoder),
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! The gateway as a process: a listener, the service, health, and a clean end.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
-use unipic_client::NoEndpoints;
+use unipic_client::{ClientTls, Endpoint, NoEndpoints, ServerIdentity, connect_with};
 use unipic_serving::{Drained, Listener, Ops, ServerConfig, Services, serve, serve_web};
 use unipic_telemetry::Metrics;
 
+use crate::auth::Keys;
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -24,6 +27,11 @@ impl<B: Backends> Gateway<B> {
             .max_encoding_message_size(PUBLIC_RESPONSE_BYTES)
     }
 
+    /// The configured keys, for every way into the gateway.
+    pub fn keys(&self) -> Keys {
+        Keys::new(&self.shared.config.auth)
+    }
+
     /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
     /// where there is one. Requests are counted and operators answered as `ops` says. Health says SERVING once every
     /// backend has said what it holds.
@@ -35,7 +43,12 @@ impl<B: Backends> Gateway<B> {
         server: &ServerConfig,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
-        let services = Services::new().await.add(self.service()).await.with_ops(ops);
+        let keys = self.keys();
+        match keys.is_required() {
+            true => tracing::info!(?keys, "calls need a key"),
+            false => tracing::info!("no keys: whoever can connect may call; set `auth.keys` to change that"),
+        }
+        let services = Services::new().await.add(self.service()).await.guarded_by(Arc::new(keys)).with_ops(ops);
         let readiness = services.readiness();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let follow = self.follow_backends(ended.clone());
@@ -78,7 +91,15 @@ pub async fn run(
     ops: Ops,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, NoEndpoints> {
-    let backends = RemoteBackends::new(&config.understanding, &config.synthesis, &config.decoder)?;
+    let (tls, identities) = (ClientTls::new(&config.client_tls), &config.server_identities);
+    let to = |endpoints: &[Endpoint], identity: &Option<ServerIdentity>| {
+        connect_with(endpoints, &tls.expecting(identity.as_ref()))
+    };
+    let backends = RemoteBackends::over(
+        to(&config.understanding, &identities.understanding)?,
+        to(&config.synthesis, &identities.synthesis)?,
+        to(&config.decoder, &identities.decoder)?,
+    );
     let server = config.server();
     Ok(Gateway::counted(backends, config, metrics).serve(listener, http, ops, &server, shutdown).await)
 }

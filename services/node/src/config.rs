@@ -1,11 +1,13 @@
 //! The node's configuration: the services' keys that make sense in one process.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, LimitsConfig, TenantsConfig};
+use unipic_gateway::auth::AuthConfig;
+use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, HttpListen, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, Validate};
+use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_NODE_` and the key in
@@ -21,6 +23,10 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
+    /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
+    pub tls: ServerTlsConfig,
+    /// Keys of the public service.
+    pub auth: AuthConfig,
     /// `nano`, the embedded model, or the folder of a checkpoint in any layout.
     pub model: PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
@@ -49,6 +55,11 @@ pub struct Config {
     pub ops: OpsConfig,
 }
 
+/// Where the HTTP API listens when nothing is said: on loopback, as gRPC does, since keys are not asked for by default.
+pub(crate) fn default_http() -> ListenAddress {
+    ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))
+}
+
 impl Default for Config {
     fn default() -> Self {
         let (gateway, load) = (unipic_gateway::Config::default(), LoadConfig::default());
@@ -57,6 +68,8 @@ impl Default for Config {
             http: gateway.http,
             drain_seconds: gateway.drain_seconds,
             max_call_seconds: gateway.max_call_seconds,
+            tls: gateway.tls,
+            auth: gateway.auth,
             model: load.model,
             device: load.device,
             dtype: load.dtype,
@@ -92,6 +105,8 @@ impl Config {
             http: self.http.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            tls: self.tls.clone(),
+            auth: self.auth.clone(),
             model_name: self.model_name.clone(),
             limits: self.limits.clone(),
             defaults: self.defaults.clone(),
@@ -111,7 +126,10 @@ impl Config {
 
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
-        self.gateway().validate(problems);
+        // Where the HTTP API would listen is judged like where it was told to.
+        let mut gateway = self.gateway();
+        gateway.http.listen.get_or_insert_with(|| HttpListen::At(default_http()));
+        gateway.validate(problems);
         for (key, problem) in self.load().problems() {
             problems.add(key, problem);
         }

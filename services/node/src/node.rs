@@ -8,18 +8,15 @@ use unipic_engine::{Engine, EngineConfig};
 use unipic_engine_metrics::EngineMetrics;
 use unipic_gateway::Gateway;
 use unipic_models::load::LoadError;
-use unipic_serving::{Drained, ListenAddress, Listener, Ops};
+use unipic_serving::{Drained, Listener, Ops};
 use unipic_synthesis::{Bounds, Limits, Synthesis};
 use unipic_telemetry::Metrics;
 use unipic_understanding::Understanding;
 use unipic_weights::WeightsError;
 
 use crate::backends::NodeBackends;
-use crate::config::Config;
+use crate::config::{Config, default_http};
 use crate::language::LocalDecoder;
-
-/// Where the HTTP API listens when nothing is said. On loopback, as gRPC does: there is no authentication here.
-const HTTP: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 
 /// All four services, loaded.
 pub struct Node {
@@ -106,7 +103,7 @@ impl Node {
         let listener = address.bind().await?;
         let ops = Ops::bind(&operators, metrics.clone()).await?;
         tracing::info!(listen = %address, "listening");
-        let http = node.config.http.bind(Some(ListenAddress::Tcp(HTTP.into()))).await?;
+        let http = node.config.http.bind(Some(default_http())).await?;
         Ok(node.serve(listener, http, ops, shutdown).await)
     }
 }

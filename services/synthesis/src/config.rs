@@ -4,9 +4,11 @@ use std::path::Path;
 
 use figment::Provider;
 use serde::{Deserialize, Deserializer};
-use unipic_client::{Endpoint, RetryPolicy};
+use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, Validate, config};
+use unipic_serving::{
+    ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate, config,
+};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::spec::Bounds;
@@ -26,6 +28,8 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
+    /// Encryption, and which peers may call.
+    pub tls: ServerTlsConfig,
     /// `nano`, the embedded model, or the folder of a checkpoint.
     pub model: std::path::PathBuf,
     /// `cpu`, `cuda` or `cuda:N`.
@@ -34,10 +38,12 @@ pub struct Config {
     pub dtype: String,
     /// How linear layers are held: `dense` or `q8_0`.
     pub linear: String,
-    /// Replicas of the decoder service: `http://host:port`, `unix:/path` or `dns:///host:port` for all that a name stands
-    /// for; one, or a list.
+    /// Replicas of the decoder service: `https://host:port`, `http://host:port` or `unix:/path`; or
+    /// `https+dns://host:port` or `dns:///host:port` for all that a name stands for; one, or a list.
     #[serde(deserialize_with = "endpoints")]
     pub decoder: Vec<Endpoint>,
+    /// Encryption of the connections to `https://` replicas of the decoder, and who they must be.
+    pub client_tls: ClientTlsConfig,
     /// Latent places that an image may have: 4096 is 1024×1024 px.
     pub max_places: usize,
     /// Images per request.
@@ -61,11 +67,13 @@ impl Default for Config {
             listen: ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50053))),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            tls: server.tls,
             model: load.model,
             device: load.device,
             dtype: load.dtype,
             linear: load.linear,
             decoder: Vec::new(),
+            client_tls: ClientTlsConfig::default(),
             max_places: 4096,
             max_images: 16,
             max_concurrent: 32,
@@ -92,7 +100,7 @@ impl Config {
     /// What the server needs.
     pub fn server(&self) -> ServerConfig {
         let (drain_seconds, max_call_seconds) = (self.drain_seconds, self.max_call_seconds);
-        ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds }
+        ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds, tls: self.tls.clone() }
     }
 
     /// What loading needs.
@@ -115,6 +123,10 @@ impl Validate for Config {
             problems.add(key, problem);
         }
         problems.check(!self.decoder.is_empty(), "decoder", "needs at least one endpoint");
+        let is_plain = self.decoder.iter().any(|endpoint| matches!(endpoint, Endpoint::Http(_)));
+        let is_mixed = is_plain && self.client_tls != ClientTlsConfig::default();
+        problems.check(!is_mixed, "decoder", "has an http:// endpoint although `client_tls` is set: write https://");
+        problems.section("client_tls", &self.client_tls);
         for (key, value, max) in [
             ("max_places", self.max_places, 1 << 16),
             ("max_images", self.max_images, 1 << 10),

@@ -38,7 +38,7 @@ struct Flags {
     #[arg(long, value_name = "FOLDER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<PathBuf>,
-    /// A replica of the decoder service, http://host:port or unix:/path; repeat it for more.
+    /// A replica of the decoder service, https://host:port, http://host:port or unix:/path; repeat it for more.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     decoder: Vec<String>,

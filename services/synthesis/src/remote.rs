@@ -42,7 +42,12 @@ impl RemoteDecoder {
     /// # Errors
     /// When there is no endpoint.
     pub fn new(endpoints: &[Endpoint]) -> Result<Self, NoEndpoints> {
-        Ok(Self { client: unipic_client::decoder(unipic_client::connect(endpoints)?) })
+        Ok(Self::over(unipic_client::connect(endpoints)?))
+    }
+
+    /// A decoder over a connection.
+    pub fn over(connection: Connection) -> Self {
+        Self { client: unipic_client::decoder(connection) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use unipic_api::{ApiError, limits};
-use unipic_client::NoEndpoints;
+use unipic_client::{ClientTls, NoEndpoints, connect_with};
 use unipic_engine::{Engine, EngineConfig};
 use unipic_engine_metrics::EngineMetrics;
 use unipic_models::load::LoadError;
@@ -79,7 +79,7 @@ pub fn build(config: &Config, metrics: &Metrics) -> Result<Synthesis<RemoteDecod
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
     metrics.set_weights(&info.weights_sha256);
-    let decoder = RemoteDecoder::new(&config.decoder)?;
+    let decoder = RemoteDecoder::over(connect_with(&config.decoder, &ClientTls::new(&config.client_tls))?);
     let synthesis = Synthesis::new(&engine, parts, decoder, config.limits());
     Ok(synthesis.counted(metrics).with_failover(&config.failover))
 }

@@ -46,11 +46,25 @@ pub enum Reason {
     DeviceFault,
     /// A broken invariant of ours.
     Bug,
+    /// No key came, or none that is valid.
+    NoCredential,
+    /// The caller is known and may not call this.
+    NotAllowed,
+    /// The server's certificate has no authority that the client trusts.
+    ServerUntrusted,
+    /// The server's certificate is expired or not yet valid.
+    ServerCertificateExpired,
+    /// The server's certificate is for another name or identity.
+    ServerNameMismatch,
+    /// The server does not take the client's certificate, or wants one.
+    ClientCertificateRefused,
+    /// The server does not speak TLS, or not as the client does.
+    TlsFailed,
 }
 
 impl Reason {
     /// Every reason, for parsing.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 16] = [
         Self::QueueFull,
         Self::DeadlineUnmeetable,
         Self::QuotaExceeded,
@@ -60,6 +74,13 @@ impl Reason {
         Self::NonFinite,
         Self::DeviceFault,
         Self::Bug,
+        Self::NoCredential,
+        Self::NotAllowed,
+        Self::ServerUntrusted,
+        Self::ServerCertificateExpired,
+        Self::ServerNameMismatch,
+        Self::ClientCertificateRefused,
+        Self::TlsFailed,
     ];
 
     /// The name on the wire.
@@ -74,11 +95,30 @@ impl Reason {
             Self::NonFinite => "NON_FINITE",
             Self::DeviceFault => "DEVICE_FAULT",
             Self::Bug => "BUG",
+            Self::NoCredential => "NO_CREDENTIAL",
+            Self::NotAllowed => "NOT_ALLOWED",
+            Self::ServerUntrusted => "SERVER_UNTRUSTED",
+            Self::ServerCertificateExpired => "SERVER_CERTIFICATE_EXPIRED",
+            Self::ServerNameMismatch => "SERVER_NAME_MISMATCH",
+            Self::ClientCertificateRefused => "CLIENT_CERTIFICATE_REFUSED",
+            Self::TlsFailed => "TLS_FAILED",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
+    /// True for a handshake that failed on the client's side of a connection, before any call.
+    fn is_about_tls(self) -> bool {
+        matches!(
+            self,
+            Self::ServerUntrusted
+                | Self::ServerCertificateExpired
+                | Self::ServerNameMismatch
+                | Self::ClientCertificateRefused
+                | Self::TlsFailed
+        )
     }
 
     fn sentence(self) -> &'static str {
@@ -92,6 +132,13 @@ impl Reason {
             Self::NonFinite => "the model produced values that are not finite",
             Self::DeviceFault => "the device failed or ran out of memory",
             Self::Bug => "the server broke one of its own rules",
+            Self::NoCredential => "no valid credential was sent",
+            Self::NotAllowed => "the caller may not do this",
+            Self::ServerUntrusted => "no trusted authority vouches for the server's certificate",
+            Self::ServerCertificateExpired => "the server's certificate is expired or not yet valid",
+            Self::ServerNameMismatch => "the server's certificate is for another name or identity",
+            Self::ClientCertificateRefused => "the server wants a certificate that it trusts from this client",
+            Self::TlsFailed => "the TLS handshake with the server failed; perhaps it does not speak TLS",
         }
     }
 }
@@ -206,13 +253,14 @@ impl ApiError {
     /// What a caller of ours is told when a service behind us failed with `status`.
     ///
     /// Codes that a caller can act on pass with their details. A transport that broke (UNKNOWN, and CANCELLED, which a
-    /// peer's reset looks like) is UNAVAILABLE. Whatever else is a fault of ours, and its message stays here: log it.
+    /// peer's reset looks like) is UNAVAILABLE, and so is a handshake that failed: whose certificate is wrong is our affair. Whatever else is a fault of ours, and its message stays here: log it.
     pub fn from_backend(status: &Status) -> Self {
         match Self::from_status(status) {
             Self::Other { code: Code::InvalidArgument, message } => Self::invalid("request", message),
             Self::Other { code: Code::Unavailable | Code::Unknown | Code::ResourceExhausted, .. } | Self::Cancelled => {
                 Self::unavailable(Reason::BackendUnavailable)
             }
+            Self::Unavailable { reason, .. } if reason.is_about_tls() => Self::unavailable(Reason::BackendUnavailable),
             Self::Other { .. } | Self::Unauthenticated | Self::PermissionDenied(_) => Self::Fault(Reason::Bug),
             known => known,
         }
@@ -241,6 +289,12 @@ impl ApiError {
             }
             Self::Fault(reason) => {
                 details.set_error_info(reason.as_str(), DOMAIN, HashMap::new());
+            }
+            Self::Unauthenticated => {
+                details.set_error_info(Reason::NoCredential.as_str(), DOMAIN, HashMap::new());
+            }
+            Self::PermissionDenied(_) => {
+                details.set_error_info(Reason::NotAllowed.as_str(), DOMAIN, HashMap::new());
             }
             _ => {}
         }

@@ -29,6 +29,11 @@ fn every_error() -> Vec<(ApiError, Code)> {
         (ApiError::Fault(Reason::NonFinite), Code::Internal),
         (ApiError::Fault(Reason::DeviceFault), Code::Internal),
         (ApiError::Fault(Reason::Bug), Code::Internal),
+        (ApiError::unavailable(Reason::ServerUntrusted), Code::Unavailable),
+        (ApiError::unavailable(Reason::ServerCertificateExpired), Code::Unavailable),
+        (ApiError::unavailable(Reason::ServerNameMismatch), Code::Unavailable),
+        (ApiError::unavailable(Reason::ClientCertificateRefused), Code::Unavailable),
+        (ApiError::unavailable(Reason::TlsFailed), Code::Unavailable),
     ]
 }
 
@@ -94,6 +99,27 @@ fn a_broken_backend_is_transient() {
         let error = ApiError::from_backend(&Status::new(code, "h2 protocol error"));
         assert_eq!(error.code(), Code::Unavailable);
         assert!(error.is_transient());
+    }
+}
+
+#[test]
+fn refused_callers_are_told_by_type() {
+    for (error, reason) in [
+        (ApiError::Unauthenticated, "NO_CREDENTIAL"),
+        (ApiError::PermissionDenied("images of others".into()), "NOT_ALLOWED"),
+    ] {
+        let details = Status::from(error).get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.domain.as_str(), info.reason.as_str()), (DOMAIN, reason));
+    }
+}
+
+#[test]
+fn whose_certificate_is_wrong_stays_inside() {
+    for reason in [Reason::ServerUntrusted, Reason::ServerNameMismatch, Reason::ClientCertificateRefused] {
+        let error = ApiError::from_backend(&Status::from(ApiError::unavailable(reason)));
+        let ApiError::Unavailable { reason, .. } = error else { panic!("{error:?}") };
+        assert_eq!(reason, Reason::BackendUnavailable);
     }
 }
 

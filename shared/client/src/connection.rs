@@ -6,6 +6,7 @@ use unipic_api::pb::decoder_client::DecoderClient;
 use unipic_api::pb::synthesis_client::SynthesisClient;
 use unipic_api::pb::understanding_encoder_client::UnderstandingEncoderClient;
 use unipic_telemetry::{ClientTrace, ClientTraceLayer};
+use unipic_tls::ClientTls;
 
 use crate::endpoint::Endpoint;
 use crate::replicas::Replicas;
@@ -18,11 +19,19 @@ pub type Connection = ClientTrace<Replicas>;
 #[error("no endpoints are given")]
 pub struct NoEndpoints;
 
-/// A connection to the replicas at `endpoints`, whose health is watched from now on. Call it inside a tokio runtime.
+/// A connection to the replicas at `endpoints`, whose health is watched from now on. Call it inside a tokio runtime. Servers
+/// at `https://` endpoints must be vouched for by an authority that the system trusts.
 ///
 /// Errors: no endpoints.
 pub fn connect(endpoints: &[Endpoint]) -> Result<Connection, NoEndpoints> {
-    Ok(ClientTraceLayer.layer(Replicas::new(endpoints)?))
+    connect_with(endpoints, &ClientTls::default())
+}
+
+/// [`connect`], with authorities, a certificate and an expected server of one's own for `https://` endpoints.
+///
+/// Errors: no endpoints.
+pub fn connect_with(endpoints: &[Endpoint], tls: &ClientTls) -> Result<Connection, NoEndpoints> {
+    Ok(ClientTraceLayer.layer(Replicas::new(endpoints, tls)?))
 }
 
 /// A client of the decoder service.

@@ -1,15 +1,19 @@
 //! Where a server is.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::Channel;
+use unipic_tls::ClientTls;
+
+use crate::secure::{self, LastRefusal};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,19 +26,24 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// Where a server is: `http://host:port`, `unix:/path` for a socket on this host, or `dns:///host:port` for all replicas
-/// that a name stands for.
+/// Where a server is: `https://host:port`, `http://host:port`, or `unix:/path` for a socket on this host; or
+/// `https+dns://host:port`, `http+dns://host:port` or, which is the same as the latter, `dns:///host:port` for all replicas
+/// that a name stands for. A server behind `https` must have a certificate for the name that is written here, not for the
+/// address that the name stands for, unless [`ClientTls::expecting`] says who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// HTTP/2 over TCP, without TLS.
     Http(Uri),
-    /// Every address of a name, looked up again every few seconds; the URI is the one that [`Endpoint::Http`] would have.
+    /// HTTP/2 over TLS.
+    Https(Uri),
+    /// Every address of a name, looked up again every few seconds; the URI is the one that [`Endpoint::Http`] or
+    /// [`Endpoint::Https`] would have.
     Dns(Uri),
     /// One address of a name.
     Resolved {
         /// Where it is.
         address: SocketAddr,
-        /// What it is called, which is what it finds in the requests.
+        /// What it is called, which is what it finds in the requests, and whether it speaks TLS.
         origin: Uri,
     },
     /// HTTP/2 over a Unix socket.
@@ -43,7 +52,9 @@ pub enum Endpoint {
 
 /// A text that names no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not of the form http://host:port, dns:///host:port or unix:/path")]
+#[error(
+    "{0:?} is not of the form https://host:port, http://host:port, https+dns://host:port, dns:///host:port or unix:/path"
+)]
 pub struct InvalidEndpoint(String);
 
 impl FromStr for Endpoint {
@@ -55,14 +66,20 @@ impl FromStr for Endpoint {
             let path = PathBuf::from(path);
             return path.is_absolute().then_some(Self::Unix(path)).ok_or_else(invalid);
         }
-        // A scheme of gRPC's own, and one that reads as what it means.
-        let name = text.strip_prefix("dns:///").or_else(|| text.strip_prefix("http+dns://"));
-        let url = name.map_or_else(|| text.to_owned(), |name| format!("http://{name}"));
-        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        // A scheme of gRPC's own, and two that read as what they mean.
+        let name = |scheme: &str| text.strip_prefix(scheme);
+        let plain = name("dns:///").or_else(|| name("http+dns://")).map(|name| format!("http://{name}"));
+        let named = plain.or_else(|| name("https+dns://").map(|name| format!("https://{name}")));
+        let is_name = named.is_some();
+        let uri: Uri = named.as_deref().unwrap_or(text).parse().map_err(|_| invalid())?;
         let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-        let is_right = uri.scheme_str() == Some("http") && uri.port_u16().is_some() && is_bare;
-        let endpoint = if name.is_some() { Self::Dns(uri) } else { Self::Http(uri) };
-        is_right.then_some(endpoint).ok_or_else(invalid)
+        match (uri.scheme_str(), is_name) {
+            _ if uri.port_u16().is_none() || !is_bare => Err(invalid()),
+            (Some("http" | "https"), true) => Ok(Self::Dns(uri)),
+            (Some("http"), false) => Ok(Self::Http(uri)),
+            (Some("https"), false) => Ok(Self::Https(uri)),
+            _ => Err(invalid()),
+        }
     }
 }
 
@@ -84,17 +101,39 @@ impl<'de> serde::Deserialize<'de> for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
-            Self::Dns(uri) => write!(f, "dns:///{}", uri.authority().map_or("", |authority| authority.as_str())),
-            Self::Resolved { address, .. } => write!(f, "http://{address}"),
+            Self::Http(uri) | Self::Https(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
+            Self::Dns(uri) => {
+                let form = if is_https(uri) { "https+dns://" } else { "dns:///" };
+                write!(f, "{form}{}", uri.authority().map_or("", |authority| authority.as_str()))
+            }
+            Self::Resolved { address, origin } => write!(f, "{}://{address}", origin.scheme_str().unwrap_or("http")),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
 impl Endpoint {
-    /// A channel that connects at the first call and again whenever the connection is lost.
-    pub(crate) fn channel(&self) -> Channel {
+    /// True for an endpoint that is spoken to over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Http(uri) | Self::Https(uri) | Self::Dns(uri) | Self::Resolved { origin: uri, .. } => is_https(uri),
+            Self::Unix(_) => false,
+        }
+    }
+
+    /// True when what is sent there can be read on the way: over TCP to another host without TLS.
+    pub fn is_exposed(&self) -> bool {
+        let is_here = match self {
+            Self::Http(uri) | Self::Https(uri) | Self::Dns(uri) => is_loopback(uri),
+            Self::Resolved { address, .. } => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        };
+        !is_here && !self.is_encrypted()
+    }
+
+    /// A channel that connects at the first call and again whenever the connection is lost. Why a handshake failed is noted
+    /// in `refusal`: the channel's errors do not tell.
+    pub(crate) fn channel(&self, tls: &ClientTls, refusal: &Arc<LastRefusal>) -> Channel {
         let configure = |endpoint: tonic::transport::Endpoint| {
             endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -106,12 +145,16 @@ impl Endpoint {
         };
         match self {
             // A name called as it stands is its first address: [`crate::Replicas`] looks it up instead.
-            Self::Http(uri) | Self::Dns(uri) => configure(tonic::transport::Endpoint::from(uri.clone())).connect_lazy(),
+            Self::Http(uri) | Self::Https(uri) | Self::Dns(uri) => {
+                over_tcp(configure(tonic::transport::Endpoint::from(uri.clone())), uri, None, tls, refusal)
+            }
             Self::Resolved { address, origin } => {
-                let uri = Uri::builder().scheme("http").authority(address.to_string()).path_and_query("/").build();
+                let scheme = origin.scheme_str().unwrap_or("http");
+                let uri = Uri::builder().scheme(scheme).authority(address.to_string()).path_and_query("/").build();
                 // An address is an authority; the name itself is the fallback that cannot be needed.
                 let uri = uri.unwrap_or_else(|_| origin.clone());
-                configure(tonic::transport::Endpoint::from(uri).origin(origin.clone())).connect_lazy()
+                let endpoint = configure(tonic::transport::Endpoint::from(uri).origin(origin.clone()));
+                over_tcp(endpoint, origin, Some(*address), tls, refusal)
             }
             Self::Unix(path) => {
                 let path = path.clone();
@@ -127,6 +170,34 @@ impl Endpoint {
     }
 }
 
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
+/// True for a host that is this one, as far as its name tells.
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host.parse::<IpAddr>().map_or(host == "localhost", |address| address.is_loopback())
+}
+
+/// A channel to a server called `origin`, over TLS where its scheme says so; at `address` where that is known already.
+fn over_tcp(
+    endpoint: tonic::transport::Endpoint,
+    origin: &Uri,
+    address: Option<SocketAddr>,
+    tls: &ClientTls,
+    refusal: &Arc<LastRefusal>,
+) -> Channel {
+    if !is_https(origin) {
+        return endpoint.connect_lazy();
+    }
+    let (origin, tls, refusal) = (origin.clone(), tls.clone(), Arc::clone(refusal));
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+        let (origin, tls, refusal) = (origin.clone(), tls.clone(), Arc::clone(&refusal));
+        async move { secure::connect(&origin, address, &tls, refusal).await.map(TokioIo::new) }
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,14 +207,16 @@ mod tests {
         for text in [
             "http://127.0.0.1:50051",
             "http://[::1]:1",
-            "http://decoder.svc:50051",
+            "https://decoder.svc:50051",
             "unix:/run/u.sock",
             "dns:///d.svc:1",
+            "https+dns://d.svc:1",
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         assert_eq!("http://a:1/".parse::<Endpoint>(), "http://a:1".parse());
         assert_eq!("http+dns://d.svc:1".parse::<Endpoint>(), "dns:///d.svc:1".parse());
+        assert_ne!("https+dns://d.svc:1".parse::<Endpoint>(), "dns:///d.svc:1".parse());
     }
 
     #[test]
@@ -152,16 +225,33 @@ mod tests {
             "",
             "a:1",
             "http://a",
-            "https://a:1",
+            "https://a",
+            "ftp://a:1",
             "http://a:1/path",
             "unix:relative",
             "unix:",
             "http://:x",
             "dns:///a",
             "dns://a:1",
+            "https+dns://a",
+            "https+dns:///a:1",
+            "dns+https://a:1",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_plain_tcp_to_other_hosts_is_exposed() {
+        let is_exposed = |text: &str| text.parse::<Endpoint>().unwrap().is_exposed();
+        let safe = ["http://localhost:1", "http://127.0.0.9:1", "http://[::1]:1", "https://10.0.0.1:1", "unix:/u.sock"];
+        for text in safe.into_iter().chain(["https+dns://decoder.svc:1", "dns:///localhost:1"]) {
+            assert!(!is_exposed(text), "{text}");
+        }
+        let exposed = ["http://10.0.0.1:1", "http://decoder.svc:1", "http://[fe80::1]:1", "http://localhost.evil:1"];
+        for text in exposed.into_iter().chain(["dns:///decoder.svc:1"]) {
+            assert!(is_exposed(text), "{text}");
         }
     }
 }

@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod api_key;
 mod breaker;
 mod connection;
 mod endpoint;
@@ -34,12 +35,15 @@ mod replica;
 mod replicas;
 mod resolve;
 mod retries;
+mod secure;
 mod transport;
 mod unipic;
 
-pub use connection::{Connection, NoEndpoints, connect, decoder, synthesis, understanding};
+pub use api_key::{ApiKey, InvalidApiKey};
+pub use connection::{Connection, NoEndpoints, connect, connect_with, decoder, synthesis, understanding};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 pub use replicas::Replicas;
 pub use retries::{Patience, Retry, RetryBudget, RetryPolicy};
 pub use unipic::{CallOptions, Events, UniPicClient};
+pub use unipic_tls::{ClientTls, ClientTlsConfig, InvalidIdentity, ServerIdentity, TlsError};

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
 use tonic::transport::Channel;
+use unipic_api::{ApiError, Reason};
+use unipic_tls::ClientTls;
 
 use crate::breaker::Breaker;
 use crate::endpoint::Endpoint;
 use crate::health;
+use crate::secure::LastRefusal;
+use crate::transport::status_of;
 
 /// How long a replica that said it is loading or stopping is passed over, where its health service says nothing newer.
 const REST: Duration = Duration::from_secs(1);
@@ -33,6 +38,7 @@ pub(crate) enum Health {
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) channel: Channel,
+    refusal: Arc<LastRefusal>,
     load: AtomicUsize,
     condition: Arc<Condition>,
     _watch: AbortOnDropHandle<()>,
@@ -69,11 +75,17 @@ impl Condition {
 
 impl Replica {
     /// A replica whose health is watched until it is dropped.
-    pub(crate) fn new(endpoint: &Endpoint) -> Self {
-        let (channel, condition) = (endpoint.channel(), Arc::new(Condition::default()));
+    pub(crate) fn new(endpoint: &Endpoint, tls: &ClientTls) -> Self {
+        let (refusal, condition) = (Arc::default(), Arc::new(Condition::default()));
+        let channel = endpoint.channel(tls, &refusal);
         let watch = health::follow(channel.clone(), Arc::clone(&condition));
         let watch = AbortOnDropHandle::new(tokio::spawn(watch));
-        Self { channel, load: AtomicUsize::new(0), condition, _watch: watch }
+        Self { channel, refusal, load: AtomicUsize::new(0), condition, _watch: watch }
+    }
+
+    /// Why its last handshake failed, where it did.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        self.refusal.reason()
     }
 
     /// Calls under way.
@@ -138,6 +150,14 @@ impl InFlight {
     pub(crate) fn broke(&self) {
         let is_probe = self.is_probe && !self.is_settled.swap(true, Ordering::Relaxed);
         self.replica.condition.known().breaker.broke(is_probe, Instant::now());
+    }
+
+    /// The status of a call that came to nothing: why the handshake failed where it did, else what broke.
+    pub(crate) fn status(&self, error: tonic::transport::Error) -> Status {
+        match self.replica.refusal() {
+            Some(reason) => ApiError::unavailable(reason).into(),
+            None => status_of(error.into()),
+        }
     }
 
     pub(crate) fn channel(&self) -> Channel {

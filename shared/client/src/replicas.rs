@@ -18,12 +18,13 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use unipic_api::{ApiError, Reason};
+use unipic_tls::ClientTls;
 
 use crate::connection::NoEndpoints;
 use crate::endpoint::Endpoint;
 use crate::replica::InFlight;
 use crate::resolve::{Lookup, Members, Set, system};
-use crate::transport::{ReplicaBody, status_of};
+use crate::transport::ReplicaBody;
 
 /// How long a first call waits for names to be looked up.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
@@ -41,18 +42,19 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Replicas at `endpoints`. Their health is watched from now on. Call it inside a tokio runtime.
+    /// Replicas at `endpoints`, those behind `https` by `tls`. Their health is watched from now on, over the same connections
+    /// that calls take. Call it inside a tokio runtime.
     ///
     /// Errors: no endpoints.
-    pub fn new(endpoints: &[Endpoint]) -> Result<Self, NoEndpoints> {
-        Self::with_lookup(endpoints, system())
+    pub fn new(endpoints: &[Endpoint], tls: &ClientTls) -> Result<Self, NoEndpoints> {
+        Self::with_lookup(endpoints, tls, system())
     }
 
-    fn with_lookup(endpoints: &[Endpoint], lookup: Lookup) -> Result<Self, NoEndpoints> {
+    fn with_lookup(endpoints: &[Endpoint], tls: &ClientTls, lookup: Lookup) -> Result<Self, NoEndpoints> {
         if endpoints.is_empty() {
             return Err(NoEndpoints);
         }
-        let members = Members::new(endpoints, lookup);
+        let members = Members::new(endpoints, tls, lookup);
         let (sender, set) = watch::channel(members.set());
         let following = members.has_names().then(|| tokio::spawn(members.follow(sender)));
         let names = following.map(|task| Arc::new(AbortOnDropHandle::new(task)));
@@ -75,7 +77,9 @@ impl Replicas {
         }
         let wait = set.iter().map(|replica| replica.wait(now)).min().unwrap_or(LONGEST_WAIT);
         let retry_after = Some(wait.min(LONGEST_WAIT));
-        Err(ApiError::Unavailable { reason: Reason::BackendUnavailable, retry_after })
+        // Where handshakes fail, that is what to know, also while nothing is tried.
+        let reason = set.iter().find_map(|replica| replica.refusal()).unwrap_or(Reason::BackendUnavailable);
+        Err(ApiError::Unavailable { reason, retry_after })
     }
 
     /// Begins a call, once names were looked up.
@@ -114,7 +118,7 @@ impl Service<Request<Body>> for Replicas {
                     Ok(response.map(|body| ReplicaBody::new(body, status.is_some(), in_flight)))
                 }
                 Err(error) => {
-                    let status = status_of(error.into());
+                    let status = in_flight.status(error);
                     if status.code() == Code::Unavailable {
                         in_flight.broke();
                     }
@@ -139,7 +143,7 @@ mod tests {
     fn replicas(n: u16) -> Replicas {
         let endpoints: Vec<Endpoint> =
             (1..=n).map(|port| format!("http://127.0.0.1:{port}").parse().unwrap()).collect();
-        Replicas::new(&endpoints).unwrap()
+        Replicas::new(&endpoints, &ClientTls::default()).unwrap()
     }
 
     fn at(replicas: &Replicas, index: usize) -> Arc<Replica> {
@@ -224,13 +228,13 @@ mod tests {
             })
         });
         let endpoints = ["dns:///decoder.svc:1".parse().unwrap()];
-        let replicas = Replicas::with_lookup(&endpoints, lookup).unwrap();
+        let replicas = Replicas::with_lookup(&endpoints, &ClientTls::default(), lookup).unwrap();
         assert!(replicas.begin().await.is_ok());
         assert_eq!(replicas.set.borrow().len(), 2);
     }
 
     #[test]
     fn an_empty_list_is_refused() {
-        assert!(Replicas::new(&[]).is_err());
+        assert!(Replicas::new(&[], &ClientTls::default()).is_err());
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::Uri;
 use tokio::sync::watch;
+use unipic_tls::ClientTls;
 
 use crate::endpoint::Endpoint;
 use crate::replica::Replica;
@@ -31,6 +32,7 @@ pub(crate) fn system() -> Lookup {
 pub(crate) struct Members {
     fixed: Vec<Arc<Replica>>,
     names: Vec<Name>,
+    tls: ClientTls,
     lookup: Lookup,
 }
 
@@ -41,15 +43,15 @@ struct Name {
 }
 
 impl Members {
-    pub(crate) fn new(endpoints: &[Endpoint], lookup: Lookup) -> Self {
+    pub(crate) fn new(endpoints: &[Endpoint], tls: &ClientTls, lookup: Lookup) -> Self {
         let (mut fixed, mut names) = (Vec::new(), Vec::new());
         for endpoint in endpoints {
             match endpoint {
                 Endpoint::Dns(uri) => names.push(Name { uri: uri.clone(), replicas: BTreeMap::new() }),
-                address => fixed.push(Arc::new(Replica::new(address))),
+                address => fixed.push(Arc::new(Replica::new(address, tls))),
             }
         }
-        Self { fixed, names, lookup }
+        Self { fixed, names, tls: tls.clone(), lookup }
     }
 
     /// Whether there is anything to look up.
@@ -66,7 +68,7 @@ impl Members {
     pub(crate) async fn refresh(&mut self) -> bool {
         let mut has_changed = false;
         for name in &mut self.names {
-            has_changed |= name.refresh(&self.lookup).await;
+            has_changed |= name.refresh(&self.tls, &self.lookup).await;
         }
         has_changed
     }
@@ -83,7 +85,7 @@ impl Members {
 }
 
 impl Name {
-    async fn refresh(&mut self, lookup: &Lookup) -> bool {
+    async fn refresh(&mut self, tls: &ClientTls, lookup: &Lookup) -> bool {
         let (host, port) = (self.uri.host().unwrap_or_default(), self.uri.port_u16().unwrap_or_default());
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = match lookup(host.to_owned(), port).await {
@@ -100,7 +102,7 @@ impl Name {
         self.replicas.retain(|address, _| found.contains(address));
         for address in found {
             let endpoint = || Endpoint::Resolved { address, origin: self.uri.clone() };
-            self.replicas.entry(address).or_insert_with(|| Arc::new(Replica::new(&endpoint())));
+            self.replicas.entry(address).or_insert_with(|| Arc::new(Replica::new(&endpoint(), tls)));
         }
         let has_changed = !self.replicas.keys().eq(before.iter());
         if has_changed {
@@ -132,7 +134,7 @@ mod tests {
         let down = || io::Error::other("no resolver");
         let lookup = scripted(vec![Ok(vec![1, 2]), Ok(vec![2, 1]), Err(down()), Ok(vec![]), Ok(vec![2, 3])]);
         let endpoints = ["dns:///decoder.svc:50054".parse().unwrap(), "http://127.0.0.1:9".parse().unwrap()];
-        let mut members = Members::new(&endpoints, lookup);
+        let mut members = Members::new(&endpoints, &ClientTls::default(), lookup);
         assert!(members.has_names());
         assert_eq!(members.set().len(), 1, "the fixed one is there from the start");
         assert!(members.refresh().await);

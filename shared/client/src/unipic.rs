@@ -16,6 +16,7 @@ use unipic_api::pb::{
 };
 use unipic_api::{ApiError, Reason};
 
+use crate::api_key::ApiKey;
 use crate::connection::{Connection, NoEndpoints, connect};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
@@ -67,6 +68,7 @@ impl CallOptions {
 pub struct UniPicClient {
     generated: Generated<Connection>,
     options: CallOptions,
+    api_key: Option<ApiKey>,
     budget: RetryBudget,
 }
 
@@ -75,9 +77,20 @@ impl UniPicClient {
     ///
     /// Errors: no endpoints.
     pub fn new(endpoints: &[Endpoint]) -> Result<Self, NoEndpoints> {
-        let generated = Generated::new(connect(endpoints)?).max_decoding_message_size(PUBLIC_RESPONSE_BYTES);
+        connect(endpoints).map(Self::over)
+    }
+
+    /// A client over a connection, such as one of [`connect_with`](crate::connect_with).
+    pub fn over(connection: Connection) -> Self {
+        let generated = Generated::new(connection).max_decoding_message_size(PUBLIC_RESPONSE_BYTES);
         let budget = RetryBudget::new(&RetryPolicy::default());
-        Ok(Self { generated, options: CallOptions::default(), budget })
+        Self { generated, options: CallOptions::default(), api_key: None, budget }
+    }
+
+    /// The same client, which sends this key with every call. Over `http://` to another host it can be read on the way.
+    #[must_use]
+    pub fn with_api_key(self, api_key: ApiKey) -> Self {
+        Self { api_key: Some(api_key), ..self }
     }
 
     /// The same client with other patience.
@@ -128,7 +141,7 @@ impl UniPicClient {
 
     /// What is served. Errors as [`UniPicClient::generate`].
     pub async fn get_model(&self) -> Result<GetModelResponse, ClientError> {
-        let mut attempts = Attempts::new(self.options, &self.budget);
+        let mut attempts = Attempts::new(self);
         loop {
             let request = attempts.request(GetModelRequest {});
             let mut client = self.generated.clone();
@@ -145,7 +158,7 @@ impl UniPicClient {
         F: Fn(Generated<Connection>, Request<Q>) -> A,
         A: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        let mut attempts = Attempts::new(self.options, &self.budget);
+        let mut attempts = Attempts::new(self);
         loop {
             let request = attempts.request(message.clone());
             let answer = call(self.generated.clone(), request);
@@ -164,21 +177,26 @@ impl UniPicClient {
 /// The attempts of one call.
 struct Attempts {
     options: CallOptions,
+    api_key: Option<ApiKey>,
     budget: RetryBudget,
     deadline: Instant,
     made: u32,
 }
 
 impl Attempts {
-    fn new(options: CallOptions, budget: &RetryBudget) -> Self {
+    fn new(client: &UniPicClient) -> Self {
+        let (options, api_key, budget) = (client.options, client.api_key.clone(), client.budget.clone());
         budget.add();
-        Self { options, budget: budget.clone(), deadline: Instant::now() + options.deadline, made: 0 }
+        Self { options, api_key, budget, deadline: Instant::now() + options.deadline, made: 0 }
     }
 
     /// The next attempt's request, with the time that is left.
     fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
         request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        if let Some(api_key) = &self.api_key {
+            api_key.attach(request.metadata_mut());
+        }
         request
     }
 

@@ -21,6 +21,7 @@ use tonic::Status;
 use tower::{Layer, Service};
 use unipic_api::{ApiError, Reason};
 
+use crate::access::Access;
 use crate::remap::{put_right, write_status};
 use crate::server::State;
 
@@ -73,6 +74,8 @@ pub(crate) struct CallLayer {
     pub(crate) state: watch::Receiver<State>,
     /// Counts the calls under way.
     pub(crate) calls: TaskTracker,
+    /// Who may call what.
+    pub(crate) access: Access,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -102,11 +105,15 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        // First of all: whoever may not call learns nothing, not even whether the process is ready.
+        let denied = self.layer.access.admit(&mut parts).err();
+        let mut request = Request::from_parts(parts, body);
         let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
         let context = CallContext::lasting(timeout);
         let is_ours = !request.uri().path().starts_with("/grpc.");
-        let refused = is_ours.then(|| self.layer.state.borrow().refusal()).flatten();
+        let refused = denied.or_else(|| is_ours.then(|| self.layer.state.borrow().refusal()).flatten());
         // Health watches are open-ended; a drain must not wait for them.
         let guard = Guard::new(&context, is_ours.then(|| self.layer.calls.token()));
         let sleep = tokio::time::sleep_until(context.deadline.into());

@@ -8,10 +8,12 @@ use std::fmt;
 use std::path::Path;
 
 pub use figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format, Toml};
 use figment::{Figment, Provider};
 use serde::de::DeserializeOwned;
 use unipic_telemetry::TelemetryConfig;
+use unipic_tls::{ClientTlsConfig, ServerTlsConfig};
 
 /// Values that can be wrong in ways their types do not rule out.
 pub trait Validate {
@@ -55,6 +57,26 @@ impl Problems {
 }
 
 impl Validate for TelemetryConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (key, problem) in self.violations() {
+            problems.add(key, problem);
+        }
+    }
+}
+
+impl Validate for ServerTlsConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (key, problem) in self.violations() {
+            problems.add(key, problem);
+        }
+        for method in self.allowed_methods.keys().filter(|method| !crate::peers::is_known(method)) {
+            let problem = format!("{method:?} is no method of ours: write package.Service/Method or package.Service/*");
+            problems.add("allowed_methods", problem);
+        }
+    }
+}
+
+impl Validate for ClientTlsConfig {
     fn validate(&self, problems: &mut Problems) {
         for (key, problem) in self.violations() {
             problems.add(key, problem);
@@ -113,7 +135,12 @@ fn describe(error: figment::Error) -> String {
     if !error.path.is_empty() {
         text = format!("{}: ", error.path.join("."));
     }
-    text.push_str(&error.kind.to_string());
+    // A key that was put in the wrong place must not be printed with the complaint about it.
+    let is_secret = error.path.first().is_some_and(|section| section == "auth");
+    match is_secret && matches!(error.kind, Kind::InvalidType(..) | Kind::InvalidValue(..) | Kind::Message(_)) {
+        true => text.push_str("is not of the right form"),
+        false => text.push_str(&error.kind.to_string()),
+    }
     if let Some(metadata) = &error.metadata {
         let source = match &metadata.source {
             // Flags come as values of our own types, whose names and places in the code say nothing to an operator.

@@ -1,6 +1,7 @@
 //! One accepted connection, from its preface to its end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
+use unipic_tls::PeerIdentity;
 
 /// How long a peer may take to send the first bytes of HTTP/2. Without a limit, one that sends nothing stays for ever.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,13 +38,18 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peer {
+    /// Where it called from, over TCP.
+    pub(crate) address: Option<SocketAddr>,
+    /// Whose certificate it showed.
+    pub(crate) identity: Option<PeerIdentity>,
+}
+
 /// Serves one connection until the peer closes it, or until `drain` fires and the calls on it have ended.
-pub(crate) async fn serve_connection<IO, S, R>(
-    io: IO,
-    peer: Option<std::net::SocketAddr>,
-    service: S,
-    drain: CancellationToken,
-) where
+pub(crate) async fn serve_connection<IO, S, R>(io: IO, peer: Peer, service: S, drain: CancellationToken)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<Body>, Response = http::Response<R>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -52,10 +59,13 @@ pub(crate) async fn serve_connection<IO, S, R>(
 {
     let service = service.map_request(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
-        if let Some(peer) = peer {
+        if let Some(address) = peer.address {
             // What makes `tonic::Request::remote_addr` work.
-            let info = tonic::transport::server::TcpConnectInfo { local_addr: None, remote_addr: Some(peer) };
+            let info = tonic::transport::server::TcpConnectInfo { local_addr: None, remote_addr: Some(address) };
             request.extensions_mut().insert(info);
+        }
+        if let Some(identity) = &peer.identity {
+            request.extensions_mut().insert(identity.clone());
         }
         request
     });

@@ -7,21 +7,28 @@
 //!
 //! [`serve_web`] serves plain HTTP with the same guards, for browsers and clients without gRPC.
 //!
+//! Connections are encrypted where [`ServerTlsConfig`] says so, and calls are let in by the peer's certificate
+//! (`tls.allowed`) and by a [`Guard`], before a handler or a body is touched.
+//!
 //! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
 //! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
 
+pub mod access;
 pub mod call;
 pub mod config;
 mod connection;
 mod listen;
 mod ops;
+mod peers;
 mod remap;
 mod requests;
+mod secure;
 mod server;
 mod shutdown;
 mod tenant;
 mod web;
 
+pub use access::Guard;
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{ListenAddress, Listener};
@@ -29,4 +36,5 @@ pub use ops::{Ops, OpsConfig};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
 pub use tenant::Tenant;
+pub use unipic_tls::{PeerIdentity, ServerTls, ServerTlsConfig};
 pub use web::{PacedBody, SlowUpload, serve_web};

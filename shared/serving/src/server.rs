@@ -1,6 +1,7 @@
 //! A server's life: loading, ready, draining, gone.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,13 +17,16 @@ use tonic_health::server::HealthReporter;
 use tower::{Layer, Service};
 use unipic_api::{ApiError, Reason};
 use unipic_telemetry::CountedServerLayer;
+use unipic_tls::ServerTlsConfig;
 
+use crate::access::{Access, Guard};
 use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
-use crate::connection::serve_connection;
 use crate::listen::{Accepted, ListenAddress, Listener};
 use crate::ops::{self, Ops};
+use crate::peers::Peers;
 use crate::requests::request_metrics;
+use crate::secure::{Door, GRPC, serve_peer};
 
 /// Connections at once; further ones are closed as they come.
 const MAX_CONNECTIONS: usize = 4096;
@@ -41,12 +45,14 @@ pub struct ServerConfig {
     pub drain_seconds: f64,
     /// The longest any call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
+    /// Encryption, and which peers may call.
+    pub tls: ServerTlsConfig,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
         let listen = ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50051)));
-        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0 }
+        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0, tls: ServerTlsConfig::default() }
     }
 }
 
@@ -56,6 +62,13 @@ impl Validate for ServerConfig {
         problems.check(a_day.contains(&self.drain_seconds), "drain_seconds", "must be from 0 to 86400");
         let is_right = self.max_call_seconds > 0.0 && a_day.contains(&self.max_call_seconds);
         problems.check(is_right, "max_call_seconds", "must be above 0 and at most 86400");
+        problems.section("tls", &self.tls);
+        let is_unix = matches!(self.listen, ListenAddress::Unix(_));
+        problems.check(
+            !is_unix || !self.tls.is_on(),
+            "tls.certificate",
+            "a Unix socket is not encrypted: listen on TCP",
+        );
     }
 }
 
@@ -120,6 +133,7 @@ impl Readiness {
 pub struct Services {
     routes: RoutesBuilder,
     readiness: Readiness,
+    guard: Option<Arc<dyn Guard>>,
     ops: Ops,
 }
 
@@ -143,7 +157,13 @@ impl Services {
         let readiness = Readiness { health, names: Vec::new(), state: watch::Sender::new(State::Loading) };
         // tonic-health says SERVING for the whole from the start.
         readiness.tell(ServingStatus::NotServing).await;
-        Self { routes, readiness, ops: Ops::default() }
+        Self { routes, readiness, guard: None, ops: Ops::default() }
+    }
+
+    /// Asks `guard` about every call, those to health, to reflection and to methods that nobody serves included.
+    #[must_use]
+    pub fn guarded_by(self, guard: Arc<dyn Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Adds a generated server. Set its message limits before: they are the service's own.
@@ -190,29 +210,34 @@ pub async fn serve(
     config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let Services { routes, readiness, ops: Ops { metrics, listener: operators } } = services;
+    let Services { routes, readiness, guard, ops: Ops { metrics, listener: operators } } = services;
     let requests = CountedServerLayer(request_metrics(&metrics, &readiness.names));
     // Ends with this function: operators are answered until the last call has drained.
     let _operators = operators
         .map(|bound| AbortOnDropHandle::new(tokio::spawn(ops::answer(bound, metrics, readiness.state.subscribe()))));
     let calls = TaskTracker::new();
-    let guard = CallLayer {
+    let layer = CallLayer {
         max_call: Duration::from_secs_f64(config.max_call_seconds),
         state: readiness.state.subscribe(),
         calls: calls.clone(),
+        access: Access { peers: Peers::new(&config.tls), guard },
     };
-    let service = requests.layer(guard.layer(routes.routes().prepare()));
+    let service = requests.layer(layer.layer(routes.routes().prepare()));
+    let door = Door::open(&listener, config, &GRPC);
     let drain = CancellationToken::new();
     let connect = |accepted| {
-        let (service, drain) = (service.clone(), drain.clone());
+        let (door, service, drain) = (door.clone(), service.clone(), drain.clone());
         async move {
             match accepted {
-                Accepted::Tcp(stream, peer) => serve_connection(stream, Some(peer), service, drain).await,
-                Accepted::Unix(stream) => serve_connection(stream, None, service, drain).await,
+                Accepted::Tcp(stream, peer) => serve_peer(door, stream, Some(peer), service, drain).await,
+                Accepted::Unix(stream) => serve_peer(door, stream, None, service, drain).await,
             }
         }
     };
-    let connections = accept_until(&listener, shutdown, connect).await;
+    let connections = tokio::select! {
+        connections = accept_until(&listener, shutdown, connect) => connections,
+        never = door.follow_files() => match never {},
+    };
     readiness.drain().await;
     drop(listener);
     drain.cancel();

@@ -1,6 +1,6 @@
-//! Plain HTTP/1.1, for browsers and clients without gRPC, guarded as the gRPC services are.
+//! HTTP/1.1, for browsers and clients without gRPC, guarded and encrypted as the gRPC services are.
 //!
-//! HTTP/1.1 and nothing newer, because it is what every client and proxy speaks without TLS. It has no ping, so a peer is
+//! HTTP/1.1 and nothing newer, because it is what every client and proxy speaks, with TLS and without. It has no ping, so a peer is
 //! judged by what it does: it must send a request's head promptly, its body at a pace, and take what it is sent. A client
 //! that closes its connection ends its call: the handler or the response's body is dropped, and the call's token fires.
 
@@ -9,6 +9,7 @@ mod stall;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,9 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
+use unipic_tls::{PeerIdentity, Secured};
 
 use crate::call::{CallContext, Guard};
 use crate::listen::{Accepted, Listener};
+use crate::peers::Peers;
+use crate::secure::{Door, Entered, WEB};
 use crate::server::{Drained, ServerConfig, accept_until, finish};
 
 pub use pace::{PacedBody, SlowUpload};
@@ -48,6 +52,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// Every request carries a [`CallContext`] among its extensions, which ends after `config.max_call_seconds`; the service
 /// keeps to it, since only the service knows how its clients are told. Dropping the future closes everything at once.
+///
+/// Connections are encrypted as `config.tls` says. HTTP has no gRPC methods, so of its rules only `allowed` holds, for a whole
+/// connection: a peer that it does not name is hung up on.
 pub async fn serve_web<S, R>(
     listener: Listener,
     service: S,
@@ -63,20 +70,59 @@ where
     let calls = TaskTracker::new();
     let drain = CancellationToken::new();
     let max_call = Duration::from_secs_f64(config.max_call_seconds);
+    let gate = Gate { door: Door::open(&listener, config, &WEB), peers: Peers::new(&config.tls) };
     let connect = |accepted| {
         let guarded = Guarded { service: service.clone(), max_call, calls: calls.clone() };
-        let drain = drain.clone();
+        let (gate, drain) = (gate.clone(), drain.clone());
         async move {
             match accepted {
-                Accepted::Tcp(stream, _) => serve_connection(stream, guarded, drain).await,
-                Accepted::Unix(stream) => serve_connection(stream, guarded, drain).await,
+                Accepted::Tcp(stream, _) => serve_peer(gate, stream, guarded, drain).await,
+                Accepted::Unix(stream) => serve_peer(gate, stream, guarded, drain).await,
             }
         }
     };
-    let connections = accept_until(&listener, shutdown, connect).await;
+    let connections = tokio::select! {
+        connections = accept_until(&listener, shutdown, connect) => connections,
+        never = gate.door.follow_files() => match never {},
+    };
     drop(listener);
     drain.cancel();
     finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+}
+
+/// What a connection passes before its first request.
+#[derive(Clone)]
+struct Gate {
+    door: Door,
+    peers: Option<Arc<Peers>>,
+}
+
+impl Gate {
+    fn lets_in(&self, peer: Option<&PeerIdentity>) -> bool {
+        let is_allowed = self.peers.as_ref().is_none_or(|peers| peers.let_in(peer));
+        if !is_allowed {
+            tracing::info!(?peer, "a peer may not use the HTTP API");
+        }
+        is_allowed
+    }
+}
+
+/// Serves what was accepted, after its handshake where one is wanted.
+async fn serve_peer<IO, S, R>(gate: Gate, io: IO, guarded: Guarded<S>, drain: CancellationToken)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<PacedBody<Incoming>>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    match gate.door.enter(io, &drain).await {
+        Some(Entered::Plain(io)) if gate.lets_in(None) => serve_connection(io, guarded, drain).await,
+        Some(Entered::Encrypted(Secured { stream, peer })) if gate.lets_in(peer.as_ref()) => {
+            serve_connection(stream, guarded, drain).await;
+        }
+        _ => {}
+    }
 }
 
 /// Serves one connection until the peer closes it, or until `drain` fires and the call on it has ended.

@@ -54,9 +54,9 @@ pub(super) fn other_target(a: &Target, b: &Other) -> Option<Target> {
     let mut target = a.clone();
     match (&b.b_server, &b.b_model, b.b_linear) {
         (None, None, None) => return None,
-        (Some(server), ..) => target.server = Some(server.clone()),
+        (Some(server), ..) => target.server.url = Some(server.clone()),
         (None, model, linear) => {
-            target.server = None;
+            target.server.url = None;
             target.local.model = model.clone().or(target.local.model);
             target.local.linear = linear.or(target.local.linear);
         }

@@ -13,10 +13,26 @@ function parse(text) {
   return JSON.parse(text.replace(/("seed"\s*:\s*)(\d{16,})/g, '$1"$2"'));
 }
 
+/** Where the key is kept that the server asks for: in this tab, until it is closed. */
+const KEY = "unipic-api-key";
+
+/** Fetches with the key, where there is one. A key that is refused is asked for again. */
+async function fetchWithKey(path, init) {
+  for (;;) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = key ? { ...init.headers, authorization: `Bearer ${key}` } : init.headers;
+    const response = await fetch(path, { ...init, headers });
+    if (response.status !== 401) return response;
+    const typed = window.prompt("This server asks for an API key.")?.trim();
+    if (!typed) return response;
+    sessionStorage.setItem(KEY, typed);
+  }
+}
+
 async function call(path, init) {
   let response;
   try {
-    response = await fetch(path, init);
+    response = await fetchWithKey(path, init);
   } catch (error) {
     throw errorOfFetch(error);
   }

@@ -66,6 +66,13 @@ fn code_of(reason: Reason) -> &'static str {
         Reason::NonFinite => "non_finite",
         Reason::DeviceFault => "device_fault",
         Reason::Bug => "bug",
+        Reason::NoCredential => "invalid_api_key",
+        Reason::NotAllowed => "not_allowed",
+        Reason::ServerUntrusted
+        | Reason::ServerCertificateExpired
+        | Reason::ServerNameMismatch
+        | Reason::ClientCertificateRefused
+        | Reason::TlsFailed => "tls_failed",
     }
 }
 
@@ -110,6 +117,9 @@ impl From<Status> for HttpError {
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = reply(self.status, &self.to_json());
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(retry_after) = self.retry_after {
             let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

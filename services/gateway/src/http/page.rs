@@ -16,17 +16,29 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; object-src
 
 /// A route for every file, `index.html` at `/`.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let (mut folders, mut router) = (vec![&ASSETS], Router::new());
+    files().into_iter().fold(Router::new(), |router, (path, name, bytes)| {
+        let asset = Asset::new(&name, bytes);
+        router.route(&path, get(move |request: Request| async move { asset.answer(request.headers()) }))
+    })
+}
+
+/// Where the files are.
+pub(super) fn paths() -> impl Iterator<Item = String> {
+    files().into_iter().map(|(path, ..)| path)
+}
+
+/// Path, name and bytes of every file.
+fn files() -> Vec<(String, String, &'static [u8])> {
+    let (mut folders, mut found) = (vec![&ASSETS], Vec::new());
     while let Some(folder) = folders.pop() {
         folders.extend(folder.dirs());
         for file in folder.files() {
             let name = file.path().to_string_lossy().replace('\\', "/");
             let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
-            let asset = Asset::new(&name, file.contents());
-            router = router.route(&path, get(move |request: Request| async move { asset.answer(request.headers()) }));
+            found.push((path, name, file.contents()));
         }
     }
-    router
+    found
 }
 
 /// A file with what is told of it.
