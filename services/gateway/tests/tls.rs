@@ -30,7 +30,10 @@ use unipic_api::{ApiError, pb};
 use unipic_client::{ApiKey, CallOptions, ClientTls, ClientTlsConfig, Endpoint, UniPicClient, connect_with};
 use unipic_gateway::auth::{AuthConfig, NewKey};
 use unipic_gateway::{Config, Gateway, ServerIdentities, run};
-use unipic_serving::{ListenAddress, Listener, Problems, ServerConfig, ServerTlsConfig, Services, Validate, serve};
+use unipic_serving::{
+    ListenAddress, Listener, Ops, Problems, ServerConfig, ServerTlsConfig, Services, Validate, serve,
+};
+use unipic_telemetry::Metrics;
 
 async fn listen() -> (Listener, Endpoint) {
     let listener = "127.0.0.1:0".parse::<ListenAddress>().expect("an address").bind().await.expect("binds");
@@ -114,7 +117,9 @@ impl World {
     async fn gateway(&self, config: Config) -> (UniPicClient, AbortOnDropHandle<()>) {
         let (listener, endpoint) = listen().await;
         let serving = async move {
-            run(config, listener, None, std::future::pending()).await.expect("endpoints are given");
+            run(config, listener, None, &Metrics::default(), Ops::default(), std::future::pending())
+                .await
+                .expect("endpoints are given");
         };
         let server = AbortOnDropHandle::new(tokio::spawn(serving));
         let tls = ClientTlsConfig { ca: Some(self.ca.clone()), ..ClientTlsConfig::default() };
@@ -209,7 +214,8 @@ async fn the_http_api_is_behind_the_same_certificates_and_keys() {
     gateway.refresh_model().await.expect("the fakes fit each other");
     let ((grpc, _), (http, _)) = (listen().await, listen().await);
     let address = http.address().expect("bound").to_string();
-    let serving = async move { gateway.serve(grpc, Some(http), &config.server(), std::future::pending()).await };
+    let serving =
+        async move { gateway.serve(grpc, Some(http), Ops::default(), &config.server(), std::future::pending()).await };
     let _gateway = AbortOnDropHandle::new(tokio::spawn(serving));
 
     let of = |stem: &str, identity: &str| browser(&world.ca, &world.pair(stem, &[identity]));

@@ -42,7 +42,9 @@ pub(crate) async fn start(keys: Vec<KeyConfig>, open_reflection: bool) -> Keyed 
     let endpoint = format!("http://{}", listener.address().expect("bound")).parse().expect("an endpoint");
     let server = config.server();
     let serving = async move {
-        Gateway::new(Fake::default(), config).serve(listener, None, &server, std::future::pending()).await;
+        Gateway::new(Fake::default(), config)
+            .serve(listener, None, unipic_serving::Ops::default(), &server, std::future::pending())
+            .await;
     };
     Keyed { endpoint, _server: AbortOnDropHandle::new(tokio::spawn(serving)) }
 }
