@@ -71,14 +71,15 @@ impl Door {
             accepted = tls.accept(io) => accepted,
             () = drain.cancelled() => return None,
         };
-        accepted.map(Entered::Encrypted).inspect_err(|error| self.refusals.tell(error)).ok()
+        accepted.map(|secured| Entered::Encrypted(Box::new(secured))).inspect_err(|error| self.refusals.tell(error)).ok()
     }
 }
 
 /// What came through the door.
 pub(crate) enum Entered<IO> {
     Plain(IO),
-    Encrypted(Secured<IO>),
+    /// Boxed: a session of TLS is a thousand bytes, and plain connections need none of them.
+    Encrypted(Box<Secured<IO>>),
 }
 
 /// Serves what was accepted, after its handshake where one is wanted.
@@ -98,7 +99,8 @@ pub(crate) async fn serve_peer<IO, S, R>(
 {
     match door.enter(io, &drain).await {
         Some(Entered::Plain(io)) => serve_connection(io, Peer { address, identity: None }, service, drain).await,
-        Some(Entered::Encrypted(Secured { stream, peer })) => {
+        Some(Entered::Encrypted(secured)) => {
+            let Secured { stream, peer } = *secured;
             serve_connection(stream, Peer { address, identity: peer }, service, drain).await;
         }
         None => {}

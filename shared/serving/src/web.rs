@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
-use unipic_tls::{PeerIdentity, Secured};
+use unipic_tls::PeerIdentity;
 
 use crate::call::{CallContext, Guard};
 use crate::listen::{Accepted, Listener};
@@ -118,8 +118,8 @@ where
 {
     match gate.door.enter(io, &drain).await {
         Some(Entered::Plain(io)) if gate.lets_in(None) => serve_connection(io, guarded, drain).await,
-        Some(Entered::Encrypted(Secured { stream, peer })) if gate.lets_in(peer.as_ref()) => {
-            serve_connection(stream, guarded, drain).await;
+        Some(Entered::Encrypted(secured)) if gate.lets_in(secured.peer.as_ref()) => {
+            serve_connection(secured.stream, guarded, drain).await;
         }
         _ => {}
     }
