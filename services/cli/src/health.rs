@@ -103,7 +103,10 @@ mod tests {
         let config = ServerConfig::default();
         let serving = async {
             let shutdown = async { stopped.await.unwrap() };
-            let warmed = async { Ok::<_, Infallible>(warmed.await.unwrap()) };
+            let warmed = async {
+                warmed.await.unwrap();
+                Ok::<_, Infallible>(())
+            };
             serve_when_warm(listener, Services::new().await, &config, shutdown, warmed).await.unwrap()
         };
         let asking = async {

@@ -200,7 +200,7 @@ async fn wrong_configurations_are_refused_with_their_keys() {
     check(&|c| c.failover.retry_percent = -1.0, "failover.retry_percent");
     check(&|c| c.tenants.default.max_concurrent = Some(0), "tenants.default.max_concurrent");
     let wrong = unipic_gateway::QuotaConfig { requests_per_second: Some(0.0), ..Default::default() };
-    check(&|c| drop(c.tenants.named.insert("acme".into(), wrong.clone())), "tenants.acme.requests_per_second");
+    check(&|c| c.tenants.named = [("acme".to_owned(), wrong.clone())].into(), "tenants.acme.requests_per_second");
     check(&|c| c.admission.max_queued = usize::MAX, "admission.max_queued");
     check(&|c| c.limits.max_n = 0, "limits.max_n");
     check(&|c| c.limits.max_head_steps = 1001, "limits.max_head_steps");

@@ -71,7 +71,10 @@ impl Door {
             accepted = tls.accept(io) => accepted,
             () = drain.cancelled() => return None,
         };
-        accepted.map(|secured| Entered::Encrypted(Box::new(secured))).inspect_err(|error| self.refusals.tell(error)).ok()
+        accepted
+            .map(|secured| Entered::Encrypted(Box::new(secured)))
+            .inspect_err(|error| self.refusals.tell(error))
+            .ok()
     }
 }
 

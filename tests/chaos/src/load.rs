@@ -48,11 +48,11 @@ impl Load {
         let options = CallOptions { deadline: DEADLINE, attempts: 8, ..CallOptions::default() };
         let client = UniPicClient::new(&endpoints)?.with_options(options);
         let mut load = Self { client, seed, source: Vec::new(), expected: Vec::new() };
-        for task in 0..TASKS.len() {
+        for (task, name) in TASKS.iter().enumerate() {
             let mut results = Vec::new();
             for seed in 0..SEEDS {
-                let delivered = load.ask(task, seed).await.with_context(|| format!("{} {seed}", TASKS[task]))?;
-                ensure!(delivered.is_done && delivered.results == 1, "{} {seed} without a fault", TASKS[task]);
+                let delivered = load.ask(task, seed).await.with_context(|| format!("{name} {seed}"))?;
+                ensure!(delivered.is_done && delivered.results == 1, "{name} {seed} without a fault");
                 results.push(delivered.result);
             }
             if task == 0 {
