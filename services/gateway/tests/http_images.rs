@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
-use support::{Fake, Script, gateway, gateway_for, png};
+use support::{Fake, Script, gateway, gateway_for, png, with_config};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use unipic_api::pb;
@@ -249,12 +249,15 @@ async fn not_ready_late_and_lost_have_their_own_status() {
         (StatusCode::GATEWAY_TIMEOUT, &json!("deadline_exceeded"))
     );
 
-    let lost = || Script { lose_synthesis: AtomicUsize::new(2), ..Script::default() };
-    let (losing, _) = gateway(lost()).await;
+    // Lost for good, and given up soon.
+    let lost = || Script { lose_synthesis: AtomicUsize::new(usize::MAX), ..Script::default() };
+    let failover = unipic_client::RetryPolicy { patience_seconds: 0.3, ..Default::default() };
+    let config = Config { failover, ..Config::default() };
+    let (losing, _) = with_config(lost(), config.clone()).await;
     let answer = post(&losing, GENERATIONS, &json!({"prompt": "a"})).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     // A stream that has begun ends with the error.
-    let (losing, _) = gateway(lost()).await;
+    let (losing, _) = with_config(lost(), config).await;
     let stream: Answer = post(&losing, GENERATIONS, &json!({"prompt": "a", "stream": true})).await;
     let (name, data) = stream.events().pop().expect("an event");
     assert_eq!((name.as_str(), &data["error"]["status"]), ("error", &json!(503)));

@@ -8,7 +8,7 @@ use unipic_client::{ApiKey, InvalidApiKey};
 /// A running server, and how to come to it.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Server {
-    /// A running server, such as http://localhost:50051, https://unipic.example:50051 or unix:/run/unipic.sock.
+    /// A running server, such as http://localhost:50051, https://unipic:50051 or unix:/run/unipic.sock.
     #[arg(long = "server", value_name = "URL", env = "UNIPIC_SERVER")]
     pub(crate) url: Option<String>,
     /// The key that the server asks for. The variable is the better place: others on this machine see arguments.
