@@ -78,19 +78,16 @@ impl Decoder {
         context: &JobContext,
     ) -> Result<(KvCache, Vec<f64>), ApiError> {
         let mut cache = self.new_cache();
-        let mut logprobs = Vec::new();
-        let chunks = self.chunks(units)?;
-        let n_chunks = chunks.len();
-        for (number, rows) in chunks.into_iter().enumerate() {
-            let n_rows: usize = rows.iter().map(Rows::len).sum();
-            let tokens = candidates.iter().filter_map(|ids| ids.first().copied()).collect();
-            let is_last = number + 1 == n_chunks;
-            let wanted = is_last.then(|| Wanted { row: n_rows - 1, tokens }).into_iter().collect();
-            let run = JobRun { rows, cache, keep: true, sampler: None, wanted };
-            let reply = self.replies(vec![run], context).await?.pop().ok_or_else(|| bug("a run was lost"))?;
-            (cache, logprobs) = (reply.cache, reply.logprobs.concat());
+        let mut chunks = self.chunks(units)?;
+        let last = chunks.pop().ok_or_else(|| bug("a prompt without rows"))?;
+        for rows in chunks {
+            cache =
+                self.reply(JobRun { rows, cache, keep: true, sampler: None, wanted: Vec::new() }, context).await?.cache;
         }
-        Ok((cache, logprobs))
+        let tokens = candidates.iter().filter_map(|ids| ids.first().copied()).collect();
+        let wanted = vec![Wanted { row: last.iter().map(Rows::len).sum::<usize>() - 1, tokens }];
+        let reply = self.reply(JobRun { rows: last, cache, keep: true, sampler: None, wanted }, context).await?;
+        Ok((reply.cache, reply.logprobs.concat()))
     }
 
     /// ln P of what follows every candidate's first token, all candidates in one pass; 0 where nothing does.
@@ -117,6 +114,10 @@ impl Decoder {
             sums[*candidate] = reply.logprobs.iter().flatten().sum();
         }
         Ok(sums)
+    }
+
+    async fn reply(&self, run: JobRun, context: &JobContext) -> Result<RunReply, ApiError> {
+        self.replies(vec![run], context).await?.pop().ok_or_else(|| bug("a run was lost"))
     }
 
     async fn replies(&self, runs: Vec<JobRun>, context: &JobContext) -> Result<Vec<RunReply>, ApiError> {

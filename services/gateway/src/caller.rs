@@ -40,8 +40,7 @@ impl Caller {
             Some(b"batch") => Priority::Batch,
             Some(_) => return Err(ApiError::invalid(PRIORITY, "must be `interactive` or `batch`")),
         };
-        let tenant = extensions.get().cloned().unwrap_or_default();
-        Ok(Self { call: CallContext::among(extensions), tenant, priority })
+        Ok(Self { call: CallContext::among(extensions), tenant: Tenant::among(extensions), priority })
     }
 
     /// What the gate is asked for.

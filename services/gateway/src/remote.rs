@@ -16,7 +16,7 @@ use unipic_api::pb::decoder_client::DecoderClient;
 use unipic_api::pb::synthesis_client::SynthesisClient;
 use unipic_api::pb::understanding_encoder_client::UnderstandingEncoderClient;
 use unipic_api::{ApiError, pb};
-use unipic_client::{Connection, Endpoint, NoEndpoints, connect};
+use unipic_client::Connection;
 use unipic_imaging::Rgb8;
 use unipic_serving::CallContext;
 
@@ -34,15 +34,6 @@ pub struct RemoteBackends {
 }
 
 impl RemoteBackends {
-    /// Clients of the replicas at these endpoints; connections are made at the first call. Call it inside a tokio
-    /// runtime.
-    ///
-    /// # Errors
-    /// A service without endpoints.
-    pub fn new(understanding: &[Endpoint], synthesis: &[Endpoint], decoder: &[Endpoint]) -> Result<Self, NoEndpoints> {
-        Ok(Self::over(connect(understanding)?, connect(synthesis)?, connect(decoder)?))
-    }
-
     /// Clients over these connections.
     pub fn over(understanding: Connection, synthesis: Connection, decoder: Connection) -> Self {
         Self {

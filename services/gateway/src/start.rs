@@ -1,5 +1,6 @@
 //! Requests judged, queued and started: what the gRPC face and the HTTP face share.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::Instrument;
@@ -10,6 +11,8 @@ use crate::caller::Caller;
 use crate::events::EventStream;
 use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
 use crate::gateway::Gateway;
+use crate::model::Model;
+use crate::pictures::Source;
 use crate::validation::{self, EditSpec, ImageSpec};
 
 impl<B: Backends> Gateway<B> {
@@ -25,16 +28,7 @@ impl<B: Backends> Gateway<B> {
         let began = Instant::now();
         let model = self.model()?;
         let spec = validation::generate(request, &model)?;
-        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
-        let call = caller.call;
-        let span = image_span("generate", &spec);
-        let gateway = self.clone();
-        Ok(span.in_scope(|| {
-            EventStream::spawn(call, |events, call| {
-                let flow = ImageFlow { gateway, model, spec, source: None, call, began };
-                flows::make_images(flow, ticket, events)
-            })
-        }))
+        self.start_images("generate", (spec, None), model, caller, began)
     }
 
     /// Starts an Edit request.
@@ -51,13 +45,25 @@ impl<B: Backends> Gateway<B> {
         self.shared.admission.check_room()?;
         let judged = validation::edit(request, &model, &self.shared.pictures);
         let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
+        self.start_images("edit", (spec, Some(source)), model, caller, began)
+    }
+
+    /// Queues and starts what was judged.
+    fn start_images(
+        &self,
+        task: &'static str,
+        (spec, source): (ImageSpec, Option<Source>),
+        model: Arc<Model>,
+        caller: Caller,
+        began: Instant,
+    ) -> Result<EventStream<ImageEvent>, ApiError> {
         let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
         let call = caller.call;
-        let span = image_span("edit", &spec);
+        let span = image_span(task, &spec);
         let gateway = self.clone();
         Ok(span.in_scope(|| {
             EventStream::spawn(call, |events, call| {
-                let flow = ImageFlow { gateway, model, spec, source: Some(source), call, began };
+                let flow = ImageFlow { gateway, model, spec, source, call, began };
                 flows::make_images(flow, ticket, events)
             })
         }))

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tonic::Request;
-
 /// The name of a tenant: whose limits a request counts against. Whatever checks credentials puts it among a request's
 /// extensions; it is never read from what a caller can write.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,9 +13,9 @@ impl Tenant {
         Self(name.into())
     }
 
-    /// The tenant of a request; the default one where nobody said.
-    pub fn of<T>(request: &Request<T>) -> Self {
-        request.extensions().get().cloned().unwrap_or_default()
+    /// The tenant among a request's extensions; the default one where nobody said.
+    pub fn among(extensions: &http::Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
     }
 
     /// Its name.
