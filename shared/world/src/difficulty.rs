@@ -28,7 +28,8 @@ pub struct Difficulty {
     pub rephrased_share: f32,
     /// Share of prompts whose objects stand where the prompt alone puts them: one in the middle, two side by side in the
     /// order of their mention, and so on. A picture then follows from its words, which small models learn first; the
-    /// other prompts have any arrangement that fits them, 0 to 1.
+    /// other prompts have any arrangement that fits them, 0 to 1. In as many pictures to ask about and to edit, objects
+    /// have their centres on quarters of the image, as these have: what is learnt by drawing then serves there too.
     pub arranged_share: f32,
     /// How often each category is drawn.
     pub categories: CategoryWeights,
@@ -124,7 +125,7 @@ impl Difficulty {
     }
 
     /// What the embedded model nano is judged on, and was trained on with other shares: medium objects without textures, standing where the prompt alone puts them
-    /// (in pictures to ask about and to edit, on a lattice of a quarter), mostly on white.
+    /// (in pictures to ask about and to edit, on quarters of the image), mostly on white.
     #[must_use]
     pub fn nano() -> Self {
         Self {

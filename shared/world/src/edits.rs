@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::{Rules, arrange};
+use crate::layout::{Rules, arrange, is_on_quarters};
 use crate::sampler::Stream;
 use crate::wording::with_article;
 use crate::{Background, Claim, Colour, Combination, Draws, Place, Sampler, Scene, Shape, Texture};
@@ -153,7 +153,11 @@ impl Sampler {
         attempt: u64,
     ) -> Option<(f32, f32)> {
         let fixed: Vec<_> = others.iter().map(|other| (other.centre, other.side)).collect();
-        let rules = Rules { lattice: self.lattice(attempt), place: Some(place), relation: None };
+        // Where the picture keeps to quarters, what comes does too.
+        let on_quarters = self.difficulty.arranged_share > 0.0
+            && side <= 0.45
+            && is_on_quarters(others.iter().map(|other| other.centre));
+        let rules = Rules { lattice: self.lattice(attempt), place: Some(place), relation: None, on_quarters };
         arrange(draws, &[side], &fixed, rules)?.first().copied()
     }
 }

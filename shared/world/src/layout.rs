@@ -16,6 +16,8 @@ const BORDER_MAX: f32 = 0.4;
 pub(crate) struct Rules {
     /// Top left corners stand on multiples of this fraction of the image side; 0 is anywhere.
     pub(crate) lattice: f32,
+    /// Centres stand on the quarters of the image instead, where [`suggested`] puts them.
+    pub(crate) on_quarters: bool,
     /// Where the first object is.
     pub(crate) place: Option<Place>,
     /// How the first object stands to the second.
@@ -59,12 +61,18 @@ pub(crate) fn suggested(n_objects: usize, place: Option<Place>, relation: Option
     Some(centres)
 }
 
+/// Whether all centres stand on quarters of the image.
+pub(crate) fn is_on_quarters(mut centres: impl Iterator<Item = (f32, f32)>) -> bool {
+    let is_quarter = |x: f32| (x * 4.0).fract().abs() < 1e-6;
+    centres.all(|(x, y)| is_quarter(x) && is_quarter(y))
+}
+
 fn try_once(draws: &mut Draws, sides: &[f32], fixed: &[((f32, f32), f32)], rules: Rules) -> Option<Vec<(f32, f32)>> {
     const TRIES: usize = 12;
     let mut boxes = fixed.to_vec();
     for (at, &side) in sides.iter().enumerate() {
         let centre = (0..TRIES).find_map(|_| {
-            let centre = (coordinate(draws, side, rules.lattice), coordinate(draws, side, rules.lattice));
+            let centre = (coordinate(draws, side, rules), coordinate(draws, side, rules));
             let placed = at != 0 || rules.place.is_none_or(|place| place.clearly_holds(centre));
             let apart = boxes.iter().all(|&other| gap((centre, side), other) >= GAP_MIN);
             (placed && apart).then_some(centre)
@@ -77,8 +85,11 @@ fn try_once(draws: &mut Draws, sides: &[f32], fixed: &[((f32, f32), f32)], rules
 }
 
 /// A random centre along one axis for a box of a side, in fractions of the image side.
-fn coordinate(draws: &mut Draws, side: f32, lattice: f32) -> f32 {
-    let room = (1.0 - side).max(0.0);
+fn coordinate(draws: &mut Draws, side: f32, rules: Rules) -> f32 {
+    if rules.on_quarters {
+        return (1 + draws.below(3)) as f32 * 0.25;
+    }
+    let (room, lattice) = ((1.0 - side).max(0.0), rules.lattice);
     let corner = if lattice > 0.0 {
         // Sides and lattices are rounded: a box that fits but for 1e-5 of a step fits.
         let n_steps = (room / lattice + 1e-5) as usize + 1;

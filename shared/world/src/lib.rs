@@ -8,6 +8,7 @@
 
 mod captions;
 mod claim;
+mod conversation;
 mod difficulty;
 mod drawing;
 mod edits;

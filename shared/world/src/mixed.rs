@@ -24,7 +24,8 @@ impl Sampler {
         }
         let mut objects: Vec<Object> = groups.iter().map(|group| self.object(group, draws)).collect();
         let sides: Vec<f32> = objects.iter().map(|object| object.side).collect();
-        let rules = Rules { lattice: self.lattice(attempt), place, relation: None };
+        let on_quarters = self.is_on_quarters(&sides, draws, attempt);
+        let rules = Rules { lattice: self.lattice(attempt), place, relation: None, on_quarters };
         for (object, centre) in objects.iter_mut().zip(arrange(draws, &sides, &[], rules)?) {
             object.centre = centre;
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sampler::Stream;
 use crate::wording::{number_word, with_article};
-use crate::{Background, Colour, Draws, Place, Relation, Sampler, Scene, Shape, Texture};
+use crate::{Background, Claim, Colour, Draws, Place, Relation, Sampler, Scene, Shape, Texture};
 
 /// What a question asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub fn verification_question(prompt: &str) -> String {
 }
 
 /// A question and its answer.
-type Asked = (String, String);
+pub(crate) type Asked = (String, String);
 
 fn yes_or_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
@@ -129,9 +129,8 @@ impl Sampler {
         shapes.extend((0..n_others).filter_map(|_| draws.pick(&others)));
         let background = self.background(draws);
         let scene = self.mixed(&shapes, background, None, draws, attempt)?;
-        let question = draws.pick(&["How many {} are there?", "How many {} are in the image?", "Count the {}."])?;
-        let answer = if count == 0 { "zero".to_owned() } else { number_word(count) };
-        Some((scene, (question.replace("{}", shape.plural()), answer)))
+        let asked = count_in(&scene, shape, draws)?;
+        Some((scene, asked))
     }
 
     fn place_of(&self, draws: &mut Draws, attempt: u64) -> Option<(Scene, Asked)> {
@@ -140,26 +139,41 @@ impl Sampler {
         let shapes = Self::any_shapes(n, draws);
         let background = self.background(draws);
         let scene = self.mixed(&shapes, background, Some(place), draws, attempt)?;
-        let name = scene.name(0, draws)?;
-        let question = draws.pick(&["Where is the {}?", "Where in the image is the {}?"])?;
-        Some((scene, (question.replace("{}", &name), place.word().to_owned())))
+        let asked = place_in(&scene, 0, place, draws)?;
+        Some((scene, asked))
     }
 
     /// Whether a picture shows a prompt; the wrong prompts are near misses.
     fn verification(&self, draws: &mut Draws) -> Option<(Scene, Asked)> {
         let sample = self.generation(draws.bits());
-        let yes = draws.chance(0.5);
-        let prompt = if yes {
-            // In the same plain words as the near misses: the wording must not give the answer away.
-            sample.claim.text()
-        } else {
-            sample.claim.near_miss(&sample.scene, draws)?.text()
-        };
-        Some((sample.scene, (verification_question(&prompt), yes_or_no(yes))))
+        let asked = shown(&sample.claim, &sample.scene, draws)?;
+        Some((sample.scene, asked))
     }
 }
 
-fn colour_of(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+/// Whether a scene shows what is claimed of it, or a near miss of that.
+pub(crate) fn shown(claim: &Claim, scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+    let yes = draws.chance(0.5);
+    // In the same plain words as the near misses: the wording must not give the answer away.
+    let prompt = if yes { claim.text() } else { claim.near_miss(scene, draws)?.text() };
+    Some((verification_question(&prompt), yes_or_no(yes)))
+}
+
+pub(crate) fn count_in(scene: &Scene, shape: Shape, draws: &mut Draws) -> Option<Asked> {
+    let count = scene.objects.iter().filter(|object| object.shape == shape).count();
+    let question = draws.pick(&["How many {} are there?", "How many {} are in the image?", "Count the {}."])?;
+    let answer = if count == 0 { "zero".to_owned() } else { number_word(count) };
+    Some((question.replace("{}", shape.plural()), answer))
+}
+
+/// Where one object is, which is at `place`.
+pub(crate) fn place_in(scene: &Scene, at: usize, place: Place, draws: &mut Draws) -> Option<Asked> {
+    let name = scene.name(at, draws)?;
+    let question = draws.pick(&["Where is the {}?", "Where in the image is the {}?"])?;
+    Some((question.replace("{}", &name), place.word().to_owned()))
+}
+
+pub(crate) fn colour_of(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     let object = draws.pick(&scene.objects)?;
     let alone = scene.objects.iter().filter(|other| other.shape == object.shape).count() == 1;
     let question =
@@ -167,20 +181,20 @@ fn colour_of(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     alone.then(|| (question.replace("{}", object.shape.word()), object.colour.word().to_owned()))
 }
 
-fn shape_of(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+pub(crate) fn shape_of(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     let object = draws.pick(&scene.objects)?;
     let alone = scene.objects.iter().filter(|other| other.colour == object.colour).count() == 1;
     let question = draws.pick(&["What shape is the {} object?", "Which shape is {}?", "What is the {} object?"])?;
     alone.then(|| (question.replace("{}", object.colour.word()), with_article(object.shape.word())))
 }
 
-fn count_all(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+pub(crate) fn count_all(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     let question = draws.pick(&["How many objects are there?", "How many shapes are in the image?"])?;
     Some((question.to_owned(), number_word(scene.objects.len())))
 }
 
 /// A thing that is there, or one that shares its shape or its colour with one that is.
-fn presence(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+pub(crate) fn presence(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     let object = draws.pick(&scene.objects)?;
     let (mut shape, mut colour) = (object.shape, object.colour);
     let yes = draws.chance(0.5);
@@ -200,7 +214,7 @@ fn presence(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     Some((question.replace("{}", &with_article(&format!("{colour} {shape}"))), yes_or_no(yes)))
 }
 
-fn relation(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+pub(crate) fn relation(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     let (first, second) = (draws.below(scene.objects.len()), draws.below(scene.objects.len()));
     let (a, b) = (scene.objects[first].centre, scene.objects[second].centre);
     let relation = Relation::ALL.iter().copied().find(|relation| relation.clearly_holds(a, b))?;
@@ -210,7 +224,7 @@ fn relation(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     Some((format!("Is the {first} {said} the {second}?"), yes_or_no(yes)))
 }
 
-fn background(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+pub(crate) fn background(scene: &Scene, draws: &mut Draws) -> Option<Asked> {
     let question = draws.pick(&["What colour is the background?", "What is the background colour?"])?;
     Some((question.to_owned(), scene.background.colour.word().to_owned()))
 }

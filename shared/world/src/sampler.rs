@@ -40,6 +40,7 @@ pub(crate) enum Stream {
     Caption = 4,
     Edit = 5,
     Corruption = 6,
+    Conversation = 7,
 }
 
 /// Layouts that fail so often are drawn with small objects, and twice as often without the lattice: a recipe may ask for
@@ -225,7 +226,7 @@ impl Sampler {
             plan.groups.iter().flat_map(each).map(|group| self.object(group, draws)).collect();
         let sides: Vec<f32> = objects.iter().map(|object| object.side).collect();
         let place = plan.groups.first().and_then(|group| group.wanted.place);
-        let rules = Rules { lattice: self.lattice(attempt), place, relation: plan.relation };
+        let rules = Rules { lattice: self.lattice(attempt), place, relation: plan.relation, on_quarters: false };
         let centres = self.suggested(&sides, rules, draws).or_else(|| arrange(draws, &sides, &[], rules))?;
         for (object, centre) in objects.iter_mut().zip(centres) {
             object.centre = centre;
@@ -239,6 +240,13 @@ impl Sampler {
         let wanted = self.difficulty.arranged_share > 0.0 && draws.chance(self.difficulty.arranged_share);
         let clear = sides.iter().all(|&side| side <= 0.45) || (sides.len() == 1 && rules.place.is_none());
         if wanted && clear { suggested(sides.len(), rules.place, rules.relation) } else { None }
+    }
+
+    /// Whether the objects of a scene that no words describe stand on quarters of the image, in the recipe's share of scenes.
+    pub(crate) fn is_on_quarters(&self, sides: &[f32], draws: &mut Draws, attempt: u64) -> bool {
+        let share = self.difficulty.arranged_share;
+        let is_wanted = share > 0.0 && draws.chance(share);
+        is_wanted && attempt < SHRINK_AFTER && sides.iter().all(|&side| side <= 0.45)
     }
 
     /// One object of a group, its size jittered, not placed yet.

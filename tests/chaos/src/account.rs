@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use crate::Plan;
 use crate::faults::{Fault, Kind};
 use crate::load::{TASKS, is_typed};
+use crate::{Plan, Section};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,16 +79,14 @@ impl Account {
         missed.map(|r| format!("{}: {:?} after {:.1} s", TASKS[r.task], r.outcome, r.took.as_secs_f64())).collect()
     }
 
-    /// The numbers, as Markdown.
-    pub fn report(&self) -> String {
-        let mut text = String::from("# Chaos\n\nWritten by `cargo run -p unipic-chaos`.\n\n");
+    /// The numbers, as a section of the report.
+    pub fn section(&self) -> Section {
         let (plan, sizes) = (&self.plan, &self.plan.sizes);
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "{:.0} s of faults with seed {}; {} clients; {} gateways, {} understanding, {} synthesis, {} decoders on `{}`.\n",
-            plan.duration.as_secs_f64(),
+        let mut text = format!(
+            "Faults of seed {}, one after another, over {} requests of {} clients; {} gateways, {} understanding, {} synthesis, \
+             {} decoders on `{}`.\n\n",
             plan.seed,
+            self.n_requests(),
             plan.clients,
             sizes.gateways,
             sizes.understanding,
@@ -98,18 +96,11 @@ impl Account {
         );
         self.write_requests(&mut text);
         self.write_faults(&mut text);
-        let misses = self.misses();
-        let _ = writeln!(text, "## Misses: {}\n", misses.len());
-        for miss in misses {
-            let _ = writeln!(text, "- {miss}");
-        }
-        text
+        Section { name: "faults", title: "Faults", text, misses: self.misses() }
     }
 
     fn write_requests(&self, text: &mut String) {
-        text.push_str(
-            "## Requests\n\n| task | asked | same bytes | resumed | p50 s | p99 s | longest s | statuses |\n",
-        );
+        text.push_str("| task | asked | same bytes | resumed | p50 s | p99 s | longest s | statuses |\n");
         text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
         for (task, name) in TASKS.iter().enumerate() {
             let of: Vec<&Request> = self.requests.iter().filter(|request| request.task == task).collect();
@@ -137,7 +128,7 @@ impl Account {
     }
 
     fn write_faults(&self, text: &mut String) {
-        text.push_str("## Faults\n\n| fault | made | longest until it served again, s |\n| --- | --- | --- |\n");
+        text.push_str("| fault | made | longest until it served again, s |\n| --- | --- | --- |\n");
         for kind in [Kind::Kill, Kind::Restart, Kind::Freeze] {
             let of: Vec<&Fault> = self.faults.iter().filter(|fault| fault.kind == kind).collect();
             let longest = of.iter().map(|fault| fault.took.as_secs_f64()).fold(0.0, f64::max);

@@ -1,5 +1,6 @@
 //! What goes wrong, when and where: one fault at a time, each made good before the next.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use integration::processes::{Cluster, Process};
@@ -28,10 +29,10 @@ pub struct Fault {
     pub took: Duration,
 }
 
-/// Makes faults for as long as the plan says.
-pub(crate) async fn make(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Vec<Fault>> {
+/// Makes faults for as long as the plan says; `asked` is how many requests have ended.
+pub(crate) async fn make(cluster: &mut Cluster, plan: &Plan, asked: &AtomicUsize) -> anyhow::Result<Vec<Fault>> {
     let (mut draw, start, mut made) = (fastrand::Rng::with_seed(plan.seed), Instant::now(), Vec::new());
-    while start.elapsed() < plan.duration {
+    while start.elapsed() < plan.duration || asked.load(Ordering::Relaxed) < plan.requests {
         tokio::time::sleep(Duration::from_millis(draw.u64(200..1500))).await;
         let kind = [Kind::Kill, Kind::Kill, Kind::Restart, Kind::Freeze][draw.usize(..4)];
         let services = [

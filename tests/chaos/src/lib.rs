@@ -1,30 +1,70 @@
-//! Processes of the shipped binaries under load, killed, stopped and frozen by a seeded schedule, and an account of what
-//! became of every request.
+//! The shipped binaries under load and under fire, and one report of what came of it.
 //!
-//! A request may end with its images or its answer, or with a status that says what to do. Anything else is a miss: an
-//! image of other bytes than its seed makes, something delivered twice, a stream without an end, a status that blames
-//! nobody. `cargo run -p unipic-chaos -- --minutes 10` writes `REPORT.md`; a short run is a test.
+//! `faults` kills, stops and freezes processes by a seeded schedule and accounts for every request: it may end with its
+//! images or its answer, or with a status that says what to do. Anything else is a miss: an image of other bytes than its
+//! seed makes, something delivered twice, a stream without an end, a status that blames nobody. The other runs measure one
+//! node: throughput, neighbours, overload, a collector that is not there, a soak. Each writes its section of `REPORT.md`
+//! with its goals and its misses; short runs of `faults` and the others are tests, which hold no figure of speed.
 
 mod account;
+mod ask;
+mod collector;
 mod faults;
 mod load;
+mod neighbours;
+mod node;
+mod overload;
+pub mod scorecard;
+mod section;
+mod soak;
+mod throughput;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use integration::processes::{Cluster, Sizes};
 
 pub use account::{Account, Outcome};
+pub use collector::collector;
 pub use faults::{Fault, Kind};
 use load::Load;
+pub use neighbours::neighbours;
+pub use overload::overload;
+pub use section::{Section, percentile};
+pub use soak::soak;
+pub use throughput::throughput;
+
+/// How the runs on one node are made.
+#[derive(Clone, Debug)]
+pub struct Runs<'a> {
+    /// Folder of the binaries.
+    pub binaries: &'a Path,
+    /// Takes configurations and logs.
+    pub dir: &'a Path,
+    /// `nano`, or the folder of a checkpoint.
+    pub model: String,
+    /// Share of the requests and seconds of a full run.
+    pub scale: f64,
+    /// How long a soak lasts, where it is said.
+    pub lasting: Option<Duration>,
+}
+
+impl Runs<'_> {
+    /// So many requests or seconds of a full run, at this run's scale; at least one.
+    pub(crate) fn scaled(&self, n: usize) -> usize {
+        ((n as f64 * self.scale).round() as usize).max(1)
+    }
+}
 
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How long faults are made; requests under way then are waited for.
     pub duration: Duration,
+    /// Faults go on until so many requests have been made, however long it takes.
+    pub requests: usize,
     /// Seed of the schedule and of the requests.
     pub seed: u64,
     /// Clients that ask one thing after another.
@@ -38,7 +78,7 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         let sizes = Sizes { gateways: 2, understanding: 2, synthesis: 2, decoders: 3 };
-        Self { duration: Duration::from_secs(60), seed: 1, clients: 4, model: "nano".into(), sizes }
+        Self { duration: Duration::from_secs(60), requests: 0, seed: 1, clients: 4, model: "nano".into(), sizes }
     }
 }
 
@@ -50,14 +90,14 @@ impl Default for Plan {
 pub async fn run(binaries: &Path, dir: &Path, plan: &Plan) -> anyhow::Result<Account> {
     let mut cluster = Cluster::start(binaries, dir, plan.sizes, &plan.model, "").await?;
     let load = Arc::new(Load::new(&cluster, plan.seed).await?);
-    let is_over = Arc::new(AtomicBool::new(false));
+    let (is_over, n_asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..plan.clients as u64)
         .map(|client| {
-            let (load, is_over) = (Arc::clone(&load), Arc::clone(&is_over));
-            tokio::spawn(async move { load.ask_on(client, &is_over).await })
+            let (load, is_over, n_asked) = (Arc::clone(&load), Arc::clone(&is_over), Arc::clone(&n_asked));
+            tokio::spawn(async move { load.ask_on(client, (&is_over, &n_asked)).await })
         })
         .collect();
-    let faults = faults::make(&mut cluster, plan).await;
+    let faults = faults::make(&mut cluster, plan, &n_asked).await;
     is_over.store(true, Ordering::Relaxed);
     let mut account = Account::new(plan);
     for client in clients {

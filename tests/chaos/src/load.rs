@@ -1,6 +1,6 @@
 //! Requests of all kinds, and what came of each.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -63,8 +63,8 @@ impl Load {
         Ok(load)
     }
 
-    /// Asks one thing after another until it is over.
-    pub(crate) async fn ask_on(&self, client: u64, is_over: &AtomicBool) -> Vec<Request> {
+    /// Asks one thing after another until it is over, and counts with the others.
+    pub(crate) async fn ask_on(&self, client: u64, (is_over, n_asked): (&AtomicBool, &AtomicUsize)) -> Vec<Request> {
         let mut draw = fastrand::Rng::with_seed(self.seed.wrapping_mul(1000).wrapping_add(client));
         let mut asked = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
@@ -73,6 +73,7 @@ impl Load {
             let delivered = tokio::time::timeout(DEADLINE + Duration::from_secs(5), self.ask(task, seed)).await;
             let resumed = delivered.as_ref().ok().and_then(|d| d.as_ref().ok()).map_or(0, |d| d.resumed);
             let outcome = self.judge(task, seed, delivered);
+            n_asked.fetch_add(1, Ordering::Relaxed);
             asked.push(Request { task, outcome, took: began.elapsed(), resumed });
         }
         asked

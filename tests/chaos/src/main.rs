@@ -1,56 +1,130 @@
-//! `cargo run -p unipic-chaos -- --minutes 10`: a long run, and its report.
+//! `cargo run -p unipic-chaos -- faults`: a long run of one kind, and its section of the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use integration::processes::binary;
-use unipic_chaos::{Plan, run};
+use unipic_chaos::{Plan, Runs, Section, collector, neighbours, overload, run, scorecard, soak, throughput};
 
-/// Runs the processes under load and faults, and writes what became of every request.
+/// Runs the shipped binaries under load and faults, and writes what was found into the report.
 #[derive(Debug, Parser)]
 struct Args {
-    /// How long faults are made.
-    #[arg(long, default_value_t = 5.0)]
-    minutes: f64,
-    /// Seed of the schedule and of the requests.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Clients that ask one thing after another.
-    #[arg(long, default_value_t = 4)]
-    clients: usize,
     /// `nano`, or the folder of a checkpoint.
-    #[arg(long, default_value = "nano")]
+    #[arg(long, global = true, default_value = "nano")]
     model: String,
     /// Folder of the binaries; they are built where it is left out.
-    #[arg(long)]
+    #[arg(long, global = true)]
     binaries: Option<PathBuf>,
-    /// Where the report goes.
-    #[arg(long)]
-    report: Option<PathBuf>,
+    /// Where the report is; sections of other runs stay as they are.
+    #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/REPORT.md"))]
+    report: PathBuf,
+    /// Share of the requests or seconds of a full run.
+    #[arg(long, global = true, default_value_t = 1.0)]
+    scale: f64,
+    /// What is run.
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// Processes of all services are killed, restarted and frozen; every request is accounted for.
+    Faults {
+        /// How long faults are made at least.
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// How many requests are made at least.
+        #[arg(long, default_value_t = 0)]
+        requests: usize,
+        /// Seed of the schedule and of the requests.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Clients that ask one thing after another.
+        #[arg(long, default_value_t = 4)]
+        clients: usize,
+    },
+    /// The same requests one after the other and many at once.
+    Throughput,
+    /// Small requests beside long ones, a quiet tenant beside a noisy one.
+    Neighbours,
+    /// Five times what a node can serve, for a minute.
+    Overload,
+    /// Collectors of traces that are dead or deaf.
+    Collector,
+    /// Memory and descriptors over a long time.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+    },
+    /// Only the table of all checks, with the tests that hold them.
+    Scorecard,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let binaries = match args.binaries {
-        Some(folder) => folder,
+    let section = section(&args).await?;
+    section.put(&args.report)?;
+    println!("{}", section.markdown());
+    anyhow::ensure!(section.misses.is_empty(), "{} goals missed", section.misses.len());
+    Ok(())
+}
+
+async fn section(args: &Args) -> anyhow::Result<Section> {
+    if matches!(args.kind, Kind::Scorecard) {
+        return Ok(scorecard::section());
+    }
+    let binaries = match &args.binaries {
+        Some(folder) => folder.clone(),
         None => binary("unipic-gateway")?.parent().context("a binary lies in a folder")?.to_owned(),
     };
-    let plan = Plan {
-        duration: Duration::from_secs_f64(args.minutes * 60.0),
-        seed: args.seed,
-        clients: args.clients,
-        model: args.model,
-        ..Plan::default()
-    };
     let dir = tempfile::tempdir()?;
-    let account = run(&binaries, dir.path(), &plan).await?;
-    let report = account.report();
-    let path = args.report.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("REPORT.md"));
-    std::fs::write(&path, &report).with_context(|| format!("write {}", path.display()))?;
-    println!("{report}");
-    anyhow::ensure!(account.misses().is_empty(), "{} misses", account.misses().len());
-    Ok(())
+    let mut section = of_kind(args, &binaries, dir.path()).await?;
+    section.text = format!("{}\n\n{}", machine(args)?, section.text);
+    Ok(section)
+}
+
+async fn of_kind(args: &Args, binaries: &Path, dir: &Path) -> anyhow::Result<Section> {
+    let mut runs = Runs { binaries, dir, model: args.model.clone(), scale: args.scale, lasting: None };
+    let minutes = |minutes: f64| Duration::from_secs_f64(minutes.max(0.0) * 60.0);
+    match args.kind {
+        Kind::Faults { minutes: lasting, requests, seed, clients } => {
+            let duration = minutes(lasting);
+            let plan = Plan { duration, requests, seed, clients, model: args.model.clone(), ..Plan::default() };
+            Ok(run(binaries, dir, &plan).await?.section())
+        }
+        Kind::Throughput => throughput(&runs).await,
+        Kind::Neighbours => neighbours(&runs).await,
+        Kind::Overload => overload(&runs).await,
+        Kind::Collector => collector(&runs).await,
+        Kind::Soak { minutes: lasting } => {
+            runs.lasting = Some(minutes(lasting));
+            soak(&runs).await
+        }
+        Kind::Scorecard => Ok(scorecard::section()),
+    }
+}
+
+/// Which command was run, where and when, and what else the machine was doing.
+fn machine(args: &Args) -> anyhow::Result<String> {
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism()?;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
+    let date = std::process::Command::new("date").arg("+%Y-%m-%d").output()?;
+    let profile = match args.binaries.as_deref().is_some_and(|folder| folder.ends_with("release")) {
+        true => "release",
+        false => "debug",
+    };
+    Ok(format!(
+        "`cargo run -p unipic-chaos -- {}`, {}, {cores} cores of {}, {profile} binaries, load before the end {load}.",
+        command.join(" "),
+        String::from_utf8_lossy(&date.stdout).trim(),
+        model.trim_start_matches([' ', '\t', ':']),
+    ))
 }

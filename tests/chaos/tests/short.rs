@@ -13,7 +13,7 @@ async fn every_request_is_accounted_for() -> anyhow::Result<()> {
     let plan = Plan { duration: Duration::from_secs(20), clients: 2, model, ..Plan::default() };
     let dir = tempfile::tempdir()?;
     let account = run(binaries.parent().expect("a folder"), dir.path(), &plan).await?;
-    let report = account.report();
+    let report = account.section().markdown();
     assert!(account.misses().is_empty(), "{report}");
     assert!(account.n_requests() > 0 && account.n_same() > 0 && !account.faults.is_empty(), "{report}");
     Ok(())

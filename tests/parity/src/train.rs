@@ -58,7 +58,8 @@ pub(crate) fn check_edit(subject: &Subject, case: &mut Case) -> Result<()> {
     let (prompts, draws) = (take_sequences(case)?, take_draws(case, settings.batch_mul)?);
     let prompts = prompts.iter().map(|ids| around_image(subject, ids)).collect::<Result<Vec<_>>>()?;
     let trainable = Trainable::load(subject)?;
-    let batch = Edit { grid, latents: &latents, sources: &sources, prompts: &prompts };
+    let batch =
+        Edit { grid, latents: &latents, sources: &sources, prompts: &prompts, input_gradient: loss::INPUT_GRADIENT };
     trainable.check(case, &loss::edit(&trainable.model, &batch, &draws)?)
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn check_understand(subject: &Subject, case: &mut Case) -> Result<()>
         answers.push(answer);
     }
     let trainable = Trainable::load(subject)?;
-    let batch = Understanding { images: Images::Siglip(&pixels), prompts: &prompts, answers: &answers };
+    let batch = Understanding { images: Images::Siglip(&pixels), prompts: &prompts, answers: &answers, earlier: &[] };
     trainable.check(case, &loss::understand(&trainable.model, &batch)?)
 }
 

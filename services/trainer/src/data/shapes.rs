@@ -20,6 +20,8 @@ pub(crate) struct Shapes {
     wrong_share: f32,
     /// Times a picture is used.
     reuse: u64,
+    /// Questions about a picture.
+    turns: usize,
     seed: (u64, usize),
 }
 
@@ -31,6 +33,7 @@ impl Shapes {
             held_out: Sampler::new(0, stage.shapes.clone(), Split::HeldOut),
             wrong_share: stage.wrong_share as f32,
             reuse: stage.joint.as_ref().map_or(1, |joint| joint.reuse as u64),
+            turns: stage.joint.as_ref().map_or(1, |joint| joint.turns),
             seed,
         }
     }
@@ -74,16 +77,25 @@ impl Shapes {
         Edited { source, target, instruction: sample.instruction, line: None }
     }
 
-    /// Every third sample is a description, the others are questions.
+    /// Every third sample is a description, the others are questions, or conversations of several.
     pub(super) fn understanding(&self, position: u64, side: usize) -> Asked {
-        let (scene, question, answer) = if position % 3 == 2 {
+        let (scene, mut turns) = if position % 3 == 2 {
             let sample = self.sampler.caption(position);
-            (sample.scene, sample.question, sample.caption)
+            (sample.scene, vec![(sample.question, sample.caption)])
         } else {
             let sample = self.sampler.question(position);
-            (sample.scene, sample.question, sample.answer)
+            (sample.scene, vec![(sample.question, sample.answer)])
         };
-        Asked { picture: scene.draw(side), said: vec![(Role::User, question)], answer, line: None }
+        if self.turns > 1 {
+            turns = self.sampler.conversation(&scene, turns, self.turns, position);
+        }
+        let (question, answer) = turns.pop().unwrap_or_default();
+        let mut said: Vec<(Role, String)> = Vec::new();
+        for (question, answer) in turns {
+            said.extend([(Role::User, question), (Role::Assistant, answer)]);
+        }
+        said.push((Role::User, question));
+        Asked { picture: scene.draw(side), said, answer, line: None }
     }
 
     /// A row for each of the categories, held out from training.

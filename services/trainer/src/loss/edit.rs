@@ -5,7 +5,7 @@ use unipic_models::mar::{ImageGrid, Visible};
 
 use super::generate::{Masked, condition};
 use super::packing::{Packing, Part, buffers_first};
-use super::{AroundImage, Draws, INPUT_GRADIENT, latent_rows, scale_gradient};
+use super::{AroundImage, Draws, latent_rows, scale_gradient};
 use crate::model::TrainModel;
 
 /// A batch of edits.
@@ -19,10 +19,13 @@ pub struct Edit<'a> {
     pub sources: &'a Tensor,
     /// Each edit's prompt in its template, around the source's place.
     pub prompts: &'a [AroundImage],
+    /// How much of the gradient passes into the sources' encodings; [`INPUT_GRADIENT`](super::INPUT_GRADIENT) as
+    /// published.
+    pub input_gradient: f64,
 }
 
 /// The editing loss: as in generation, with the source's encoding in the prompt and at the masked places. Of the gradient
-/// with respect to both, [`INPUT_GRADIENT`] passes on.
+/// with respect to both, `input_gradient` passes on.
 ///
 /// Returns a scalar f32.
 ///
@@ -34,7 +37,7 @@ pub fn edit(model: &TrainModel, batch: &Edit, draws: &Draws) -> Result<Tensor> {
     if batch.sources.dims() != batch.latents.dims() {
         candle_core::bail!("sources {:?} of images {:?}", batch.sources.shape(), batch.latents.shape());
     }
-    let source = encode_whole(model, batch.sources, batch.grid)?;
+    let source = encode_whole(model, batch.sources, batch.grid, batch.input_gradient)?;
     let x_enc = images.encode(model)?;
     let n_encoded = x_enc.dim(0)? as u32;
     let (mut packing, mut rows) = (Packing::default(), Vec::new());
@@ -68,14 +71,14 @@ impl Whole {
     }
 }
 
-/// Encodes latents `[B, N, 16]` with nothing masked.
-pub(super) fn encode_whole(model: &TrainModel, latents: &Tensor, grid: ImageGrid) -> Result<Whole> {
+/// Encodes latents `[B, N, 16]` with nothing masked; of the gradient, `passed` goes on.
+pub(super) fn encode_whole(model: &TrainModel, latents: &Tensor, grid: ImageGrid, passed: f64) -> Result<Whole> {
     let (latents, n_images) = latent_rows(latents, grid)?;
     let places = grid.places();
     let encoded = model.input_encoder.forward(Some(&latents), &vec![Visible { grid, places: &places }; n_images])?;
     Ok(Whole {
-        x_con: scale_gradient(&encoded, INPUT_GRADIENT)?,
-        z_full: scale_gradient(&model.proj_in.forward(&encoded)?, INPUT_GRADIENT)?,
+        x_con: scale_gradient(&encoded, passed)?,
+        z_full: scale_gradient(&model.proj_in.forward(&encoded)?, passed)?,
         n_buffers: model.encoder.n_buffers() as u32,
         n_places: places.len() as u32,
     })

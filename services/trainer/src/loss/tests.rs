@@ -109,7 +109,13 @@ impl Batch {
     }
 
     fn edit(&self) -> Edit<'_> {
-        Edit { grid: GRID, latents: &self.latents, sources: &self.sources, prompts: &self.around }
+        Edit {
+            grid: GRID,
+            latents: &self.latents,
+            sources: &self.sources,
+            prompts: &self.around,
+            input_gradient: INPUT_GRADIENT,
+        }
     }
 
     fn understanding(&self, by_mar: bool) -> Understanding<'_> {
@@ -117,7 +123,7 @@ impl Batch {
             true => Images::Mar { grid: GRID, latents: &self.latents },
             false => Images::Siglip(&self.pixels),
         };
-        Understanding { images, prompts: &self.around, answers: &self.answers }
+        Understanding { images, prompts: &self.around, answers: &self.answers, earlier: &[] }
     }
 }
 

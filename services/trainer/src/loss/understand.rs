@@ -1,11 +1,13 @@
 //! Understanding: predict an answer from an image and a question.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
 use unipic_models::mar::ImageGrid;
 
 use super::edit::encode_whole;
 use super::packing::{Packing, Part};
-use super::{AroundImage, indices};
+use super::{AroundImage, INPUT_GRADIENT, indices};
 use crate::model::TrainModel;
 
 /// A batch of questions, one image each.
@@ -17,6 +19,9 @@ pub struct Understanding<'a> {
     pub prompts: &'a [AroundImage],
     /// The ids of each answer, its end token included.
     pub answers: &'a [Vec<u32>],
+    /// Where answers to earlier questions stand behind each image, as ranges of `prompts[i].after`: they are learnt as
+    /// well. Empty where there are none at all.
+    pub earlier: &'a [Vec<Range<usize>>],
 }
 
 /// By which way images come to the language model.
@@ -24,7 +29,7 @@ pub struct Understanding<'a> {
 pub enum Images<'a> {
     /// Through SigLIP2: RGB `[B, 3, S, S]` in [-1, 1].
     Siglip(&'a Tensor),
-    /// Through MAR, with [`INPUT_GRADIENT`](super::INPUT_GRADIENT) of the gradient.
+    /// Through MAR, with [`INPUT_GRADIENT`] of the gradient.
     Mar {
         /// The grid of all images.
         grid: ImageGrid,
@@ -48,18 +53,26 @@ pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Tensor> {
         let (n_prompts, n_answers) = (batch.prompts.len(), batch.answers.len());
         candle_core::bail!("{n_prompts} prompts and {n_answers} answers for {n_images} images");
     }
-    let (mut packing, mut rows) = (Packing::default(), Vec::new());
+    let (mut packing, mut rows, mut learnt) = (Packing::default(), Vec::new(), Vec::new());
     for (image, (prompt, answer)) in batch.prompts.iter().zip(batch.answers).enumerate() {
         let (Some((_, read)), false) = (answer.split_last(), prompt.after.is_empty()) else {
             candle_core::bail!("question {image} has an empty answer, or ends with its image")
         };
         let (before, after) = (Part::Text(&prompt.before), Part::Text(&prompt.after));
-        let [_, _, _, place] = packing.sequence([before, encoded.part(image), after, Part::Text(read)]);
+        let [_, _, asked, place] = packing.sequence([before, encoded.part(image), after, Part::Text(read)]);
         // A token is predicted by the position before it.
+        for earlier in batch.earlier.get(image).into_iter().flatten() {
+            let Some(ids) = prompt.after.get(earlier.clone()) else {
+                candle_core::bail!("an answer at {earlier:?} of {} tokens of question {image}", prompt.after.len())
+            };
+            rows.extend((asked.start - 1..).skip(earlier.start).take(ids.len()));
+            learnt.extend_from_slice(ids);
+        }
         rows.extend(place.start - 1..place.end);
+        learnt.extend_from_slice(answer);
     }
     let hidden = packing.run(model, &[&encoded.embeddings])?.index_select(&indices(rows, model.device())?, 0)?;
-    let answers = indices(batch.answers.concat(), model.device())?;
+    let answers = indices(learnt, model.device())?;
     candle_nn::loss::cross_entropy(&model.llm.logits(&hidden)?, &answers)
 }
 
@@ -80,7 +93,7 @@ impl Encoded {
                 n_buffers: 0,
             }),
             Images::Mar { grid, latents } => Ok(Self {
-                embeddings: encode_whole(model, latents, grid)?.z_full,
+                embeddings: encode_whole(model, latents, grid, INPUT_GRADIENT)?.z_full,
                 n_images: latents.dim(0)?,
                 n_buffers: model.encoder.n_buffers() as u32,
             }),

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use unipic_weights::Part;
 use unipic_world::Difficulty;
 
+/// Questions in one conversation of the shapes world at most.
+const MOST_TURNS: usize = 16;
+
 /// One stage: what learns, how fast, and from what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +50,7 @@ pub struct Stage {
     pub shapes: Difficulty,
     /// A file of rows to learn from instead of the shapes world, one JSON object a line, in the forms of `unipic data`:
     /// `{"image", "caption"}` for generation, and for understanding as a description; `{"image", "conversation": [{"role":
-    /// "user" | "assistant", "text"}, …]}` for understanding, where the last answer is learnt; `{"source", "instruction",
+    /// "user" | "assistant", "text"}, …]}` for understanding, where every answer is learnt; `{"source", "instruction",
     /// "target"}` for editing. An autoencoder stage takes the pictures of all. Paths of images are relative to the file.
     #[serde(default)]
     pub rows: Option<std::path::PathBuf>,
@@ -119,6 +122,14 @@ pub struct Joint {
     /// Times a drawn picture is used before others are drawn, each time with another mask and other noise.
     #[serde(default = "once")]
     pub reuse: usize,
+    /// How much of an edit's gradient passes into the encoding of its source: a tenth in the published schedule, whose
+    /// encoders know images already. A model that learns to see by its edits needs all of it.
+    #[serde(default = "tenth")]
+    pub input_gradient: f64,
+    /// Questions asked about a picture of the shapes world, one after the other in one conversation of which every answer
+    /// is learnt: the picture is then encoded and read once for all of them.
+    #[serde(default = "once")]
+    pub turns: usize,
 }
 
 /// Which encoder shows images to the language model.
@@ -312,6 +323,12 @@ impl Joint {
         }
         if !(0.0..=1.0).contains(&self.unconditional) || self.head_draws == 0 || self.reuse == 0 {
             return Err("joint: unconditional is a share, head_draws and reuse are at least 1".into());
+        }
+        if !(0.0..=1.0).contains(&self.input_gradient) {
+            return Err(format!("joint.input_gradient: {} is not from 0 to 1", self.input_gradient));
+        }
+        if !(1..=MOST_TURNS).contains(&self.turns) {
+            return Err(format!("joint.turns: {} is not from 1 to {MOST_TURNS}", self.turns));
         }
         Ok(())
     }

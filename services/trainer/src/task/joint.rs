@@ -92,7 +92,13 @@ impl<'a> JointTask<'a> {
             Kind::Editing => {
                 let batch = self.feed.editing(&slots)?;
                 let (grid, latents, sources) = (self.feed.grid(), &batch.latents, &batch.sources);
-                let edit = loss::Edit { grid, latents, sources, prompts: &batch.prompts };
+                let edit = loss::Edit {
+                    grid,
+                    latents,
+                    sources,
+                    prompts: &batch.prompts,
+                    input_gradient: self.settings.input_gradient,
+                };
                 loss::edit(model, &edit, &batch.draws)?
             }
             Kind::Understanding => {
@@ -101,8 +107,8 @@ impl<'a> JointTask<'a> {
                     Encoder::Siglip2 => loss::Images::Siglip(&batch.images),
                     Encoder::Mar => loss::Images::Mar { grid: self.feed.grid(), latents: &batch.images },
                 };
-                let (prompts, answers) = (&batch.prompts, &batch.answers);
-                loss::understand(model, &loss::Understanding { images, prompts, answers })?
+                let (prompts, answers, earlier) = (&batch.prompts, &batch.answers, &batch.earlier);
+                loss::understand(model, &loss::Understanding { images, prompts, answers, earlier })?
             }
         };
         Ok((kind, loss, n as f64 / n_task as f64))

@@ -1,5 +1,7 @@
 //! Losses of batches are made of the losses of their images, and of the rows that count.
 
+use std::ops::Range;
+
 use super::super::generate::{Masked, predict};
 use super::*;
 
@@ -38,6 +40,30 @@ fn editing_is_the_mean_over_all_masked_places() {
 fn understanding_is_the_mean_over_all_tokens_on_both_paths() {
     check(|model, batch, _| understand(model, &batch.understanding(false)).unwrap(), n_tokens);
     check(|model, batch, _| understand(model, &batch.understanding(true)).unwrap(), n_tokens);
+}
+
+/// A conversation's answers are learnt as each would be at the end of the conversation up to it.
+#[test]
+fn earlier_answers_are_learnt_as_the_last_one_is() {
+    let (parameters, batch) = (parameters(), Batch::new().only(0));
+    let model = model(&parameters, &Part::ALL);
+    let loss = |after: &[u32], answer: &[u32], earlier: &[Vec<Range<usize>>]| {
+        let prompts = [AroundImage { before: vec![1, 2], after: after.to_vec() }];
+        let batch =
+            Understanding { prompts: &prompts, answers: &[answer.to_vec()], earlier, ..batch.understanding(false) };
+        understand(&model, &batch)
+    };
+    let (said, answer): (&[u32], &[u32]) = (&[3, 4, 11, 12, 5, 6, 13, 7], &[14, 15]);
+    let together = descend(&parameters, &loss(said, answer, &[vec![2..4, 6..7]]).unwrap());
+    let singly = [
+        (0.4, loss(&said[..2], &said[2..4], &[])),
+        (0.2, loss(&said[..6], &said[6..7], &[])),
+        (0.4, loss(said, answer, &[])),
+    ];
+    let singly = singly.map(|(weight, loss)| (weight, loss.unwrap()));
+    assert_same(&together, &descend(&parameters, &total(&singly).unwrap()));
+    let beyond = loss(said, answer, &[vec![7..9]]).unwrap_err().to_string();
+    assert!(beyond.contains("8 tokens"), "{beyond}");
 }
 
 #[test]

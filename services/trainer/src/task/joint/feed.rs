@@ -5,6 +5,7 @@
 //! simply encoded once more.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
@@ -56,6 +57,8 @@ pub(super) struct QuestionBatch {
     pub(super) images: Tensor,
     pub(super) prompts: Vec<AroundImage>,
     pub(super) answers: Vec<Vec<u32>>,
+    /// Answers within the prompts.
+    pub(super) earlier: Vec<Vec<Range<usize>>>,
 }
 
 /// A sample of generation or editing whose pictures are latents `[N·16]`.
@@ -157,6 +160,7 @@ impl<'a> Feed<'a> {
     /// The batch of an understanding task.
     pub(super) fn understanding(&self, slots: &[u64]) -> Result<QuestionBatch, TrainError> {
         let (mut pictures, mut prompts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let (beginning, end) = self.answer_marks()?;
         let side = match self.settings.encoder {
             Encoder::Siglip2 => self.vision_side,
             Encoder::Mar => self.settings.resolution,
@@ -165,8 +169,9 @@ impl<'a> Feed<'a> {
             let position = self.source.position(Kind::Understanding, slot);
             let sample = self.source.understanding(position, side)?;
             prompts.push(self.around(asked(&self.image_place, &sample.said))?);
-            let end = Segment::Template(END_OF_ANSWER.into());
-            answers.push(self.ids(&Prompt { segments: vec![Segment::User(sample.answer), end] })?);
+            let mut answer = self.ids(&Prompt { segments: vec![Segment::User(sample.answer)] })?;
+            answer.push(end);
+            answers.push(answer);
             pictures.push(sample.picture);
         }
         let images = match self.settings.encoder {
@@ -177,7 +182,17 @@ impl<'a> Feed<'a> {
                 self.latent_tensor(latents.concat(), slots.len())?
             }
         };
-        Ok(QuestionBatch { images, prompts, answers })
+        let earlier = prompts.iter().map(|prompt| answered(&prompt.after, &beginning, end)).collect();
+        Ok(QuestionBatch { images, prompts, answers, earlier })
+    }
+
+    /// The ids that an answer begins behind, and the one that ends it.
+    fn answer_marks(&self) -> Result<(Vec<u32>, u32), TrainError> {
+        let beginning = self.ids(&conversation(&[]))?;
+        match self.ids(&Prompt { segments: vec![Segment::Template(END_OF_ANSWER.into())] })?.as_slice() {
+            [end] => Ok((beginning, *end)),
+            ids => Err(TrainError::Data(format!("the tokenizer makes {ids:?} of `{END_OF_ANSWER}`, not one token"))),
+        }
     }
 
     fn latent_tensor(&self, values: Vec<f32>, n_images: usize) -> Result<Tensor, TrainError> {
@@ -293,6 +308,14 @@ impl<'a> Feed<'a> {
         };
         slots.map(sample).collect()
     }
+}
+
+/// Where whole answers stand among the ids of a conversation, their end tokens included. No words of a user can pass for a
+/// mark: marks hold special tokens, which words never become.
+fn answered(ids: &[u32], beginning: &[u32], end: u32) -> Vec<Range<usize>> {
+    let starts = (beginning.len()..ids.len()).filter(|&at| ids[..at].ends_with(beginning));
+    let whole = |start: usize| ids[start..].iter().position(|id| *id == end).map(|length| start..start + length + 1);
+    starts.filter_map(whole).collect()
 }
 
 /// What was said about an image that stands before all words.
