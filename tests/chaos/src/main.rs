@@ -14,7 +14,7 @@ struct Args {
     /// `nano`, or the folder of a checkpoint.
     #[arg(long, global = true, default_value = "nano")]
     model: String,
-    /// Folder of the binaries; they are built where it is left out.
+    /// Folder of the binaries of a release build; they are built as this program was where it is left out.
     #[arg(long, global = true)]
     binaries: Option<PathBuf>,
     /// Where the report is; sections of other runs stay as they are.
@@ -110,21 +110,26 @@ async fn of_kind(args: &Args, binaries: &Path, dir: &Path) -> anyhow::Result<Sec
 
 /// Which command was run, where and when, and what else the machine was doing.
 fn machine(args: &Args) -> anyhow::Result<String> {
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    // Where the binaries lay says nothing to others.
+    let mut command = Vec::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--binaries" | "--report" => drop(words.next()),
+            _ => command.push(word),
+        }
+    }
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism()?;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown").to_owned();
     let date = std::process::Command::new("date").arg("+%Y-%m-%d").output()?;
-    let profile = match args.binaries.as_deref().is_some_and(|folder| folder.ends_with("release")) {
-        true => "release",
-        false => "debug",
-    };
     Ok(format!(
-        "`cargo run -p unipic-chaos -- {}`, {}, {cores} cores of {}, {profile} binaries, load before the end {load}.",
+        "`cargo run -p unipic-chaos -- {}`, {}, {cores} cores of {}, {}; load over the last minute {load}.",
         command.join(" "),
         String::from_utf8_lossy(&date.stdout).trim(),
         model.trim_start_matches([' ', '\t', ':']),
+        if args.binaries.is_some() { "binaries of a release build" } else { "binaries of this build" },
     ))
 }

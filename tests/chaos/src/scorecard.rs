@@ -1,6 +1,209 @@
-//! stub
+//! The table of checks that the system is to hold, each with what holds it: tests, or a run whose section stands in the
+//! report. A test of this crate looks every named test up, so that the table cannot outlive what it names.
+
+use std::fmt::Write;
+
 use crate::Section;
-/// x
+
+/// A check and what holds it.
+#[derive(Debug)]
+pub struct Check {
+    /// What is checked, with its goal.
+    pub what: &'static str,
+    /// Tests, as `file::function`, the file from the root of the repository.
+    pub tests: &'static [&'static str],
+    /// The run of this crate that measures it.
+    pub run: Option<&'static str>,
+    /// What of the goal nothing holds; empty where all of it is held.
+    pub gap: &'static str,
+}
+
+const fn held(what: &'static str, tests: &'static [&'static str]) -> Check {
+    Check { what, tests, run: None, gap: "" }
+}
+
+const fn measured(what: &'static str, run: &'static str, tests: &'static [&'static str]) -> Check {
+    Check { what, tests, run: Some(run), gap: "" }
+}
+
+const fn in_part(check: Check, gap: &'static str) -> Check {
+    Check { gap, ..check }
+}
+
+/// All checks, in the order of their numbers.
+pub const CHECKS: [Check; 22] = [
+    measured("10,000 requests under mixed faults: none lost, doubled or without an end", "faults", &[SHORT]),
+    in_part(held("simulated network: thousands of seeds", &[]), "not built"),
+    measured(
+        "five times too many requests for 60 s: goodput 90 %, refusals in 50 ms with the time to come back",
+        "overload",
+        &["services/gateway/tests/lifecycle.rs::a_full_queue_refuses_with_the_time_to_come_back"],
+    ),
+    measured(
+        "SIGKILL of every service: failed over, or a typed status",
+        "faults",
+        &[
+            SHORT,
+            "services/gateway/tests/remote.rs::a_replica_that_dies_in_an_image_is_replaced",
+            "tests/integration/tests/failover.rs::a_lone_replica_that_is_killed_and_comes_back_costs_a_delay",
+        ],
+    ),
+    measured(
+        "a frozen peer is noticed, and heals alone",
+        "faults",
+        &["shared/client/tests/calls.rs::a_silent_server_is_noticed"],
+    ),
+    held(
+        "deadlines and disconnects at every stage",
+        &[
+            "services/synthesis/tests/deadlines.rs::whatever_a_request_is_at_its_deadline_ends_it_and_nothing_is_left",
+            "services/synthesis/tests/deadlines.rs::nothing_is_computed_behind_the_call_in_which_a_request_is_cancelled",
+            "services/decoder/tests/service/core.rs::whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on",
+            "services/gateway/tests/lifecycle.rs::places_are_all_free_again_after_a_crowd",
+            "tests/integration/tests/failover.rs::a_deadline_is_told_as_such_across_processes_and_leaves_nothing_behind",
+        ],
+    ),
+    held(
+        "a rolling restart under load fails nothing",
+        &["tests/integration/tests/failover.rs::a_rolling_restart_under_load_fails_no_request"],
+    ),
+    in_part(
+        held(
+            "silent and slow peers are closed",
+            &[
+                "shared/serving/tests/server.rs::peers_that_stop_in_the_middle_are_closed",
+                "shared/serving/tests/web.rs::peers_that_stop_in_the_middle_are_closed",
+                "shared/serving/tests/ops.rs::whoever_says_nothing_is_sent_away_and_connections_are_few",
+                "shared/client/tests/tls.rs::slow_handshakes_are_closed_and_hold_nobody_up",
+            ],
+        ),
+        "what healthy clients notice of it is not measured",
+    ),
+    held(
+        "bad images: at least 500 files of 12 kinds",
+        &[
+            "shared/imaging/tests/hostile.rs::no_file_panics_or_takes_more_memory_than_allowed",
+            "shared/imaging/tests/hostile.rs::every_lying_file_is_refused",
+            "shared/imaging/tests/hostile.rs::stated_rules_hold",
+        ],
+    ),
+    held(
+        "bad checkpoints: at least 200 files",
+        &[
+            "shared/weights/tests/checkpoints/hostile.rs::no_bad_checkpoint_loads",
+            "shared/weights/tests/checkpoints/hostile.rs::one_error_names_every_tensor_at_fault",
+            "shared/weights/tests/checkpoints/hostile.rs::surplus_tensors_are_reported",
+        ],
+    ),
+    held("special tokens typed by users", &["shared/models/src/prompt/tests.rs::user_text_yields_no_control_token"]),
+    in_part(
+        held(
+            "random parameters: no panic, nothing internal",
+            &["services/gateway/tests/random.rs::ten_thousand_random_requests_are_answered_or_refused"],
+        ),
+        "10,000 of the 100,000 requests",
+    ),
+    in_part(
+        held(
+            "hostile bytes for every decoder of bytes",
+            &["shared/api/tests/frames.rs::hostile_headers_are_refused_before_anything_is_kept"],
+        ),
+        "no corpus for the JSON API, configurations and the prompt builder",
+    ),
+    measured(
+        "a noisy tenant costs a quiet one 1.5 times its p99",
+        "neighbours",
+        &["services/gateway/src/admission.rs::a_tenant_has_its_own_limits_and_gets_back_what_it_holds"],
+    ),
+    held(
+        "routes and methods without credentials",
+        &[
+            "services/gateway/tests/auth.rs::every_method_needs_a_key_but_a_closed_list",
+            "services/gateway/tests/http_auth.rs::every_route_needs_a_key_but_the_probes_and_the_page",
+        ],
+    ),
+    held(
+        "mutual TLS: no, wrong, expired and foreign certificates; rotation under load",
+        &[
+            "shared/client/tests/tls.rs::only_clients_of_the_authority_with_a_known_identity_are_let_in",
+            "shared/client/tests/tls.rs::authorities_and_certificates_change_under_load_without_a_failed_call",
+            "services/gateway/tests/tls.rs::the_http_api_is_behind_the_same_certificates_and_keys",
+        ],
+    ),
+    held(
+        "secrets in logs and errors",
+        &[
+            "services/gateway/tests/auth_log.rs::keys_are_nowhere_to_be_read",
+            "shared/api/tests/status.rs::whose_certificate_is_wrong_stays_inside",
+        ],
+    ),
+    measured("a collector that is dead or deaf: p99 within 5 %", "collector", &[]),
+    in_part(
+        held("a full disk", &["services/trainer/tests/short_run.rs::a_full_disk_leaves_the_last_state"]),
+        "of outputs only the trainer's are tried",
+    ),
+    held(
+        "bad configurations are refused before a port is bound",
+        &[
+            "shared/serving/tests/config.rs::bad_files_are_refused_naming_the_key",
+            "services/gateway/tests/validation.rs::wrong_configurations_are_refused_with_their_keys",
+            "tests/integration/tests/refused_starts.rs::a_wrong_configuration_is_refused_with_its_key",
+        ],
+    ),
+    held(
+        "activations that are not finite",
+        &[
+            "services/synthesis/tests/faults.rs::a_part_that_overflows_makes_no_image",
+            "services/synthesis/tests/loop.rs::values_that_are_not_finite_fail_their_own_request_and_make_no_image",
+            "services/decoder/tests/service/core.rs::an_answer_or_a_session_of_values_that_are_not_finite_is_a_fault",
+            "services/understanding/tests/service.rs::embeddings_that_are_not_finite_are_a_fault",
+        ],
+    ),
+    in_part(measured("soak: memory and descriptors", "soak", &[]), "shorter than the 2 h asked for"),
+];
+
+const SHORT: &str = "tests/chaos/tests/short.rs::every_request_is_accounted_for";
+
+/// The table.
+#[must_use]
 pub fn section() -> Section {
-    Section { name: "scorecard", title: "Scorecard", text: String::new(), misses: vec![] }
+    let mut text = String::from("| # | check | held by | gap |\n| --- | --- | --- | --- |\n");
+    let mut misses = Vec::new();
+    for (number, check) in (1..).zip(&CHECKS) {
+        let tests = check.tests.iter().map(|test| format!("`{}`", test.rsplit("::").next().unwrap_or(test)));
+        let run = check.run.map(|run| format!("run `{run}` below"));
+        let held: Vec<String> = run.into_iter().chain(tests).collect();
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| {number} | {} | {} | {} |", check.what, held.join(", "), check.gap);
+        if !check.gap.is_empty() {
+            misses.push(format!("{number}: {}", check.gap));
+        }
+    }
+    Section { name: "scorecard", title: "Scorecard", text, misses }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_named_test_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for test in CHECKS.iter().flat_map(|check| check.tests) {
+            let (file, function) = test.split_once("::").unwrap();
+            let source = std::fs::read_to_string(root.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+            assert!(source.contains(&format!("fn {function}(")), "{test} is not there");
+        }
+    }
+
+    #[test]
+    fn every_named_run_has_its_section() {
+        let report = include_str!("../REPORT.md");
+        for run in CHECKS.iter().filter_map(|check| check.run) {
+            assert!(report.contains(&format!("<!-- begin {run} -->")), "REPORT.md has no run of {run}");
+        }
+        assert!(report.contains(&section().markdown()), "REPORT.md: run `cargo run -p unipic-chaos -- scorecard`");
+    }
 }

@@ -73,11 +73,13 @@ mod tests {
     #[test]
     fn a_section_takes_the_place_of_its_last_version() {
         let section = |text: &str| Section { name: "x", title: "X", text: text.into(), misses: Vec::new() };
-        let first = section("one").placed("# Report\n");
+        let first = section("first").placed("# Report\n");
         let other = Section { name: "y", title: "Y", text: "other".into(), misses: vec!["slow".into()] };
         let both = other.placed(&first);
-        let again = section("two").placed(&both);
-        assert!(again.contains("two") && !again.contains("one") && again.contains("other") && again.contains("- slow"));
+        let again = section("second").placed(&both);
+        assert!(
+            again.contains("second") && !again.contains("first") && again.contains("other") && again.contains("- slow")
+        );
         assert!(again.find("## X") < again.find("## Y"));
     }
 
