@@ -182,6 +182,11 @@ impl Ticket {
 }
 
 impl Place {
+    /// Whose work it is.
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.holding.tenant
+    }
+
     /// The work was done: how long it took is what others of its kind are judged by.
     pub(crate) fn done(self) {
         let mut state = self.holding.shared.state();

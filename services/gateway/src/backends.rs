@@ -105,6 +105,9 @@ pub trait Backends: Clone + Send + Sync + 'static {
     /// An image's embeddings, `[n_tokens, llm_width]`; cheap to clone.
     type Embeddings: Clone + Send + Sync + 'static;
 
+    /// What keeping embeddings takes, in bytes.
+    fn embeddings_bytes(embeddings: &Self::Embeddings) -> u64;
+
     /// Asks every backend what it holds. An error lists all that did not answer.
     fn facts(&self) -> impl Future<Output = Result<Facts, Vec<Missing>>> + Send;
 

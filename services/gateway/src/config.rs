@@ -48,6 +48,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// What each tenant may use.
     pub tenants: TenantsConfig,
+    /// What is kept to serve it again.
+    pub cache: CacheConfig,
     /// What happens when a replica behind the gateway is lost.
     pub failover: RetryPolicy,
     /// Seconds between two looks at what the backends hold.
@@ -83,6 +85,7 @@ impl Default for Config {
             defaults: Defaults::default(),
             admission: AdmissionConfig::default(),
             tenants: TenantsConfig::default(),
+            cache: CacheConfig::default(),
             failover: RetryPolicy::default(),
             refresh_seconds: 30,
             telemetry: TelemetryConfig::for_service("unipic-gateway"),
@@ -206,6 +209,27 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         // Eight images of 1024×1024 px, each of 4096 places in 32 iterations with guidance, and as much again.
         Self { max_running: 8, max_running_cost: 1 << 22, max_queued: 64 }
+    }
+}
+
+/// What is kept to serve it again.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Embeddings of images, per tenant: a conversation sends its images with every turn. In MiB; 0 keeps none.
+    pub encoded_mib: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        // About forty images of the published encoder in f32.
+        Self { encoded_mib: 256 }
+    }
+}
+
+impl CacheConfig {
+    pub(crate) fn encoded_bytes(&self) -> u64 {
+        self.encoded_mib.saturating_mul(1 << 20)
     }
 }
 

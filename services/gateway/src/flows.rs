@@ -15,10 +15,11 @@ pub(crate) use understand::{UnderstandEvent, understand};
 use std::time::Instant;
 
 use unipic_api::{ApiError, pb};
-use unipic_serving::CallContext;
+use unipic_serving::{CallContext, Tenant};
 
 use crate::admission::{Place, Ticket};
 use crate::backends::Backends;
+use crate::encoded::EncodedCache;
 use crate::events::Events;
 use crate::gateway::Gateway;
 use attempts::Attempts;
@@ -33,8 +34,26 @@ where
     ticket.wait(|position| events.offer(pb::Queued { position })).await
 }
 
-/// Encodes one square image of the path's size. `resumed` is told when that has to be done again.
+/// Encodes one square image of the path's size, or takes what was made of the same before for the same tenant. `resumed` is
+/// told when work has to be done again.
 async fn encode<B: Backends>(
+    gateway: &Gateway<B>,
+    (image, tenant): (Rgb8, &Tenant),
+    path: pb::EncoderPath,
+    call: &CallContext,
+    resumed: impl Fn(pb::Resumed),
+) -> Result<B::Embeddings, ApiError> {
+    let cache = &gateway.shared.encoded;
+    let key = EncodedCache::<B::Embeddings>::key(tenant, path, &gateway.model()?.weights_sha256, &image);
+    if let Some(embeddings) = cache.get(&key) {
+        return Ok(embeddings);
+    }
+    let embeddings = encode_anew(gateway, image, path, call, resumed).await?;
+    cache.put(key, embeddings.clone(), B::embeddings_bytes(&embeddings));
+    Ok(embeddings)
+}
+
+async fn encode_anew<B: Backends>(
     gateway: &Gateway<B>,
     image: Rgb8,
     path: pb::EncoderPath,

@@ -12,6 +12,7 @@ use unipic_telemetry::Metrics;
 use crate::admission::Admission;
 use crate::backends::Backends;
 use crate::config::Config;
+use crate::encoded::EncodedCache;
 use crate::metrics::GatewayMetrics;
 use crate::model::Model;
 use crate::pictures::Pictures;
@@ -21,22 +22,23 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The public service over some backends. Clones share everything.
 #[derive(Debug)]
-pub struct Gateway<B> {
+pub struct Gateway<B: Backends> {
     pub(crate) shared: Arc<Shared<B>>,
 }
 
-impl<B> Clone for Gateway<B> {
+impl<B: Backends> Clone for Gateway<B> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared<B> {
+pub(crate) struct Shared<B: Backends> {
     pub(crate) backends: B,
     pub(crate) config: Config,
     pub(crate) admission: Admission,
     pub(crate) pictures: Pictures,
+    pub(crate) encoded: EncodedCache<B::Embeddings>,
     pub(crate) retries: Retries,
     pub(crate) metrics: GatewayMetrics,
     model: watch::Sender<Option<Arc<Model>>>,
@@ -81,6 +83,7 @@ impl<B: Backends> Gateway<B> {
             retries: Retries::new(&config.failover),
             metrics,
             pictures: Pictures::new(&config.limits),
+            encoded: EncodedCache::new(config.cache.encoded_bytes(), metrics.cache.clone()),
             model: watch::Sender::new(None),
             backends,
             config,

@@ -12,6 +12,7 @@ pub mod auth;
 mod backends;
 mod caller;
 mod config;
+mod encoded;
 mod events;
 mod flows;
 mod gateway;
@@ -30,7 +31,9 @@ mod validation;
 pub use backends::{
     AnswerEvent, AnswerSpec, Backends, Facts, Missing, PromptPiece, ReplyStream, SynthesisEvent, SynthesisImage,
 };
-pub use config::{AdmissionConfig, Config, Defaults, LimitsConfig, QuotaConfig, ServerIdentities, TenantsConfig};
+pub use config::{
+    AdmissionConfig, CacheConfig, Config, Defaults, LimitsConfig, QuotaConfig, ServerIdentities, TenantsConfig,
+};
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use http::{HttpConfig, HttpListen};

@@ -9,6 +9,7 @@ use unipic_telemetry::metrics::{Counter, Histogram, KeyValue, Level, Raised, Ret
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayMetrics {
     pub(crate) admission: AdmissionMetrics,
+    pub(crate) cache: CacheMetrics,
     /// Work repeated after a backend was lost.
     pub(crate) retries: RetryMetrics,
     image: Histogram<f64>,
@@ -21,6 +22,7 @@ impl GatewayMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let counted = Self {
             admission: AdmissionMetrics::new(metrics),
+            cache: CacheMetrics::new(metrics),
             retries: RetryMetrics::new(metrics, "gateway", &["understanding", "synthesis", "decoder"]),
             image: metrics
                 .seconds("unipic.image", "Time per finished image: a request's, from its turn on, over its images."),
@@ -55,6 +57,37 @@ impl GatewayMetrics {
         for (kind, n) in [("prompt", prompt_tokens), ("completion", completion_tokens)] {
             self.tokens.add(u64::from(n), &[KeyValue::new("kind", kind)]);
         }
+    }
+}
+
+/// What the cache of encoded images counts.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheMetrics {
+    lookups: Counter<u64>,
+    bytes: Level,
+}
+
+impl CacheMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let counted = Self {
+            lookups: metrics.counter("unipic.encoded_cache.lookups", "Images looked up among those encoded before."),
+            bytes: metrics.byte_level("unipic.encoded_cache", "Embeddings that are kept."),
+        };
+        counted.bytes.add(0, &[]);
+        for outcome in ["hit", "miss"] {
+            counted.lookups.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
+        counted
+    }
+
+    /// An image was looked up.
+    pub(crate) fn looked_up(&self, found: bool) {
+        self.lookups.add(1, &[KeyValue::new("outcome", if found { "hit" } else { "miss" })]);
+    }
+
+    /// So many bytes more are kept, until the guard is dropped.
+    pub(crate) fn held(&self, bytes: u64) -> Raised {
+        self.bytes.raise_by(bytes, &[])
     }
 }
 

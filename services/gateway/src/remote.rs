@@ -74,6 +74,10 @@ async fn ask<T>(
 impl Backends for RemoteBackends {
     type Embeddings = RawTensor;
 
+    fn embeddings_bytes(embeddings: &RawTensor) -> u64 {
+        embeddings.data.len() as u64
+    }
+
     async fn facts(&self) -> Result<Facts, Vec<Missing>> {
         let (mut understanding, mut synthesis, mut decoder) =
             (self.understanding.clone(), self.synthesis.clone(), self.decoder.clone());

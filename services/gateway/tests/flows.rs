@@ -250,6 +250,28 @@ async fn a_lost_encoding_is_done_again() {
     assert_eq!(gateway.load(), (0, 0));
 }
 
+/// Images of a conversation come again with every turn.
+#[tokio::test]
+async fn an_image_is_encoded_once_for_a_tenant() {
+    let (gateway, script) = gateway(Script::default()).await;
+    let ask = async |tenant: &str, size: u32| {
+        let turns = vec![turn(pb::Role::User, vec![image(png(size, 20)), text("What is it?")])];
+        let mut request = question(turns);
+        request.extensions_mut().insert(Tenant::named(tenant));
+        collect(gateway.understand(request).await).await.expect("answered")
+    };
+    let n_encoded = || script.encoded.lock().expect("lock").len();
+    ask("a", 30).await;
+    ask("a", 30).await;
+    assert_eq!(n_encoded(), 1);
+    ask("a", 10).await;
+    assert_eq!(n_encoded(), 2, "another picture");
+    ask("b", 30).await;
+    assert_eq!(n_encoded(), 3, "another tenant");
+    let prompts: Vec<_> = script.answered.lock().expect("lock").iter().map(|spec| spec.prompt.clone()).collect();
+    assert_eq!(prompts[0], prompts[1]);
+}
+
 #[tokio::test]
 async fn prompts_keep_template_and_user_text_apart() {
     use pb::Role::{Assistant, User};

@@ -39,6 +39,10 @@ fn pixels(image: Rgb8) -> RgbImage {
 impl Backends for NodeBackends {
     type Embeddings = Tensor;
 
+    fn embeddings_bytes(embeddings: &Tensor) -> u64 {
+        (embeddings.elem_count() * embeddings.dtype().size_in_bytes()) as u64
+    }
+
     async fn facts(&self) -> Result<Facts, Vec<Missing>> {
         Ok(Facts {
             understanding: self.understanding.info().message(),

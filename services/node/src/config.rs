@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use unipic_gateway::auth::AuthConfig;
-use unipic_gateway::{AdmissionConfig, Defaults, HttpConfig, HttpListen, LimitsConfig, TenantsConfig};
+use unipic_gateway::{AdmissionConfig, CacheConfig, Defaults, HttpConfig, HttpListen, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -49,6 +49,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// What each tenant may use.
     pub tenants: TenantsConfig,
+    /// What is kept to serve it again.
+    pub cache: CacheConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
     /// Metrics and probes for operators.
@@ -81,6 +83,7 @@ impl Default for Config {
             defaults: gateway.defaults,
             admission: gateway.admission,
             tenants: gateway.tenants,
+            cache: gateway.cache,
             telemetry: TelemetryConfig::for_service("unipic-node"),
             ops: OpsConfig::default(),
         }
@@ -112,6 +115,7 @@ impl Config {
             defaults: self.defaults.clone(),
             admission: self.admission.clone(),
             tenants: self.tenants.clone(),
+            cache: self.cache.clone(),
             telemetry: self.telemetry.clone(),
             ops: self.ops.clone(),
             ..unipic_gateway::Config::default()

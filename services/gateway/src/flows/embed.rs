@@ -19,7 +19,7 @@ pub(crate) async fn embed<B: Backends>(
     events: Events<pb::EmbedResponse>,
 ) -> Result<(), ApiError> {
     let place = ticket.wait(|_| ()).await?;
-    let embeddings = encode(&gateway, spec.image, spec.path, &call, |_| ()).await?;
+    let embeddings = encode(&gateway, (spec.image, place.tenant()), spec.path, &call, |_| ()).await?;
     for frame in gateway.shared.backends.frames(embeddings).await? {
         events.send(pb::EmbedResponse { frame: Some(frame) }).await?;
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
-use unipic_serving::CallContext;
+use unipic_serving::{CallContext, Tenant};
 
 use super::attempts::Attempts;
 use super::{blame, encode, ms_since, take_place};
@@ -52,7 +52,7 @@ pub(crate) async fn understand<B: Backends>(
     let place = take_place(ticket, &events).await?;
     let (path, seed) = (spec.path, spec.seed);
     let encoding = Instant::now();
-    let turns = embed_turns(&gateway, spec.turns, path, &call, &events)
+    let turns = embed_turns(&gateway, (spec.turns, place.tenant()), path, &call, &events)
         .instrument(tracing::info_span!("encode_images", path = path.as_str_name()))
         .await?;
     let encode_ms = ms_since(encoding);
@@ -91,7 +91,7 @@ pub(crate) async fn understand<B: Backends>(
 /// Replaces the images of all turns by their embeddings, in order, a few at a time.
 async fn embed_turns<B: Backends>(
     gateway: &Gateway<B>,
-    turns: Vec<(pb::Role, Vec<TurnPart>)>,
+    (turns, tenant): (Vec<(pb::Role, Vec<TurnPart>)>, &Tenant),
     path: pb::EncoderPath,
     call: &CallContext,
     events: &Events<UnderstandEvent>,
@@ -102,7 +102,7 @@ async fn embed_turns<B: Backends>(
         let part = match part {
             TurnPart::Text(text) => SaidPart::Text(text),
             TurnPart::Image(image) => {
-                SaidPart::Image(encode(gateway, image, path, call, |event| events.offer(event)).await?)
+                SaidPart::Image(encode(gateway, (image, tenant), path, call, |event| events.offer(event)).await?)
             }
         };
         Ok::<_, ApiError>((turn, part))

@@ -139,6 +139,10 @@ fn take_one(left: &AtomicUsize) -> bool {
 impl Backends for Fake {
     type Embeddings = String;
 
+    fn embeddings_bytes(embeddings: &String) -> u64 {
+        embeddings.len() as u64
+    }
+
     async fn facts(&self) -> Result<Facts, Vec<Missing>> {
         Ok(facts(self.0.mar_only))
     }
