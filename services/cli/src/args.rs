@@ -3,6 +3,7 @@
 mod data;
 mod eval;
 mod key;
+mod mask;
 mod server;
 mod train;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
 pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
 pub(crate) use key::Key;
+pub(crate) use mask::Mask;
 pub(crate) use server::Server;
 pub(crate) use train::Train;
 
@@ -149,6 +151,9 @@ pub(crate) struct Edit {
     pub(crate) image: PathBuf,
     /// What to change.
     pub(crate) instruction: String,
+    /// Where to change it.
+    #[command(flatten)]
+    pub(crate) mask: Mask,
     /// How to sample and where to write.
     #[command(flatten)]
     pub(crate) sampling: Sampling,

@@ -40,12 +40,14 @@ pub(crate) async fn edit(args: &Edit, progress: &Progress) -> anyhow::Result<()>
     output::check_folder(&args.sampling.output)?;
     let options = options(&args.sampling)?;
     let image = input::read(&args.image)?;
+    let mask = args.mask.read(&args.image)?;
     let connection = Connection::open(&args.target, progress).await?;
     let request = pb::EditRequest {
         image: image.into(),
         instruction: args.instruction.clone(),
         negative_prompt: args.sampling.negative.clone(),
         options: Some(options),
+        mask,
     };
     let events = connection.edit(request).await?;
     save(events.map_ok(|e| e.event.map(as_generation)), &args.sampling, progress).await?;

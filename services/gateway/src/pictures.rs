@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use unipic_api::{ApiError, Reason, pb};
-use unipic_imaging::{CropBox, DecodeLimits, Format, ImageError, Rgb8};
+use unipic_imaging::{Blend, CropBox, DecodeLimits, Format, ImageError, Mask, MaskConvention, Rgb8};
 
 use crate::config::LimitsConfig;
 
@@ -26,6 +26,37 @@ pub(crate) struct Source {
     pub(crate) pixels: Rgb8,
     /// What part of the file they show.
     pub(crate) crop: pb::CropBox,
+    /// Where it is redrawn, unless everywhere.
+    pub(crate) redraw: Option<Redraw>,
+}
+
+/// The part of a source that is redrawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Redraw {
+    /// Latent places that hold a pixel of it, by their raster numbers in rising order.
+    pub(crate) places: Vec<u32>,
+    /// Lays what was drawn into the source.
+    pub(crate) blend: Arc<Blend>,
+    /// How far the seam is blended, in pixels.
+    pub(crate) feather: u32,
+}
+
+/// Where a source is to be redrawn, and how softly.
+#[derive(Debug, Clone)]
+pub(crate) struct Marked {
+    /// Of the source's size.
+    pub(crate) mask: Mask,
+    /// How far the seam is blended, in pixels of the result.
+    pub(crate) feather: u32,
+}
+
+/// The size of an edit's result.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Pixels per latent place and side.
+    pub(crate) stride: u32,
 }
 
 impl Pictures {
@@ -61,15 +92,34 @@ impl Pictures {
         self.run(move || unipic_imaging::decode(&file, &limits)).await
     }
 
-    /// Centre-crops a source to the output's aspect and resizes it to the output's size.
+    /// Decodes a mask's file, as [`Pictures::decode`] does an image's.
+    #[tracing::instrument(name = "decode_mask", skip_all, fields(bytes = file.len()))]
+    pub(crate) async fn decode_mask(
+        &self,
+        file: Bytes,
+        convention: MaskConvention,
+    ) -> Result<Result<Mask, ImageError>, ApiError> {
+        let limits = self.limits;
+        self.run(move || unipic_imaging::decode_mask(&file, &limits, convention)).await
+    }
+
+    /// Centre-crops a source to the output's aspect and resizes it to the output's size, and its mask with it.
     #[tracing::instrument(name = "crop_source", skip_all)]
-    pub(crate) async fn fit(&self, image: Rgb8, width: u32, height: u32) -> Result<Source, ApiError> {
-        self.run(move || {
-            let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, width, height);
-            let pixels = unipic_imaging::resize_bicubic(&cropped, width, height);
-            Source { pixels, crop: crop_box(area, &image) }
-        })
-        .await
+    pub(crate) async fn fit(&self, image: Rgb8, marked: Option<Marked>, output: Output) -> Result<Source, ApiError> {
+        let fitted = self.run(move || {
+            let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, output.width, output.height);
+            let pixels = unipic_imaging::resize_bicubic(&cropped, output.width, output.height);
+            let redraw = marked.map(|marked| marked.fit(area, &pixels, output)).transpose()?;
+            Ok(Source { pixels, crop: crop_box(area, &image), redraw })
+        });
+        fitted.await?.map_err(|error| fault(&error))
+    }
+
+    /// Lays a picture into the source that it redraws a part of.
+    #[tracing::instrument(name = "blend", skip_all)]
+    pub(crate) async fn blend(&self, image: Rgb8, blend: &Arc<Blend>) -> Result<Rgb8, ApiError> {
+        let blend = Arc::clone(blend);
+        self.run(move || blend.lay(image)).await?.map_err(|error| fault(&error))
     }
 
     /// Decodes a file, pads it to a square and resizes it, as the encoders expect. At once, so that a conversation of
@@ -90,11 +140,23 @@ impl Pictures {
                 unipic_imaging::encode(&image, format, &text)
             })
             .await?;
-        file.map(Bytes::from).map_err(|error| {
-            tracing::error!(%error, "an image could not be encoded");
-            ApiError::Fault(Reason::Bug)
-        })
+        file.map(Bytes::from).map_err(|error| fault(&error))
     }
+}
+
+impl Marked {
+    /// What is redrawn of a source whose part `area` was resized to `pixels`.
+    fn fit(&self, area: CropBox, pixels: &Rgb8, output: Output) -> Result<Redraw, ImageError> {
+        let mask = self.mask.fit(area, output.width, output.height);
+        let blend = Blend::new(pixels.clone(), &mask, self.feather)?;
+        Ok(Redraw { places: mask.squares(output.stride), blend: Arc::new(blend), feather: self.feather })
+    }
+}
+
+/// Work on pixels of our own that cannot fail, and did.
+fn fault(error: &ImageError) -> ApiError {
+    tracing::error!(%error, "work on an image failed");
+    ApiError::Fault(Reason::Bug)
 }
 
 fn crop_box(area: CropBox, source: &Rgb8) -> pb::CropBox {

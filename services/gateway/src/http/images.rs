@@ -5,6 +5,7 @@ mod options;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use futures::StreamExt;
 use unipic_api::{ApiError, pb};
 
@@ -21,8 +22,8 @@ use crate::gateway::Gateway;
 use answer::Told;
 use options::Plan;
 
-/// The parts of a form that hold the source.
-const SOURCES: [&str; 2] = ["image", "image[]"];
+/// The parts of a form that hold files: the source under either name, and the mask.
+const FILES: [&str; 3] = ["image", "image[]", "mask"];
 
 /// Draws images from a prompt.
 pub(super) async fn generate<B: Backends>(
@@ -52,23 +53,42 @@ pub(super) async fn edit<B: Backends>(
     let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let most = body::form_bytes(&gateway.shared.config.limits);
-    let mut form = body::form(request, most, &SOURCES, &["mask"]).await?;
+    let form = body::form(request, most, &FILES).await?;
     let mut fields = Fields::of_form(form.texts, &[IMAGE_FIELDS, EDIT_FIELDS]);
-    let source = form.files.pop().map(|(_, file)| file);
-    match (&source, form.files.len()) {
-        (None, _) => fields.wrong("image", "must hold the image to edit, as a file"),
-        (Some(_), 0) => {}
-        (Some(_), more) => fields.wrong("image", format!("must hold exactly one image, not {}", more + 1)),
+    let (masks, sources): (Vec<_>, Vec<_>) = form.files.into_iter().partition(|(name, _)| name == "mask");
+    let image = one_file(&mut fields, "image", sources);
+    if image.is_none() {
+        fields.wrong("image", "must hold the image to edit, as a file");
     }
+    let mask = mask(&mut fields, masks);
     let plan = Plan::read(fields, &model)?;
     let request = pb::EditRequest {
-        image: source.unwrap_or_default(),
+        image: image.unwrap_or_default(),
         instruction: plan.prompt.clone(),
         negative_prompt: plan.negative_prompt.clone(),
         options: Some(plan.options),
+        mask,
     };
     let events = gateway.start_edit(request, caller).await.map_err(public)?;
     answer(events, Told::new("image_edit", plan, &model.name)).await
+}
+
+/// The file of a field, of which there may be one.
+fn one_file(fields: &mut Fields, name: &str, mut files: Vec<(String, Bytes)>) -> Option<Bytes> {
+    if files.len() > 1 {
+        fields.wrong(name, format!("must hold exactly one image, not {}", files.len()));
+    }
+    files.pop().map(|(_, file)| file)
+}
+
+/// Where to redraw the source, in OpenAI's convention.
+fn mask(fields: &mut Fields, files: Vec<(String, Bytes)>) -> Option<pb::Mask> {
+    let (file, feather) = (one_file(fields, "mask", files), fields.count("feather"));
+    if file.is_none() && feather.is_some() {
+        fields.wrong("feather", "needs a mask, whose seam it blends");
+    }
+    let convention = pb::MaskConvention::Transparent as i32;
+    file.map(|image| pb::Mask { image, convention, feather: feather.unwrap_or(0) })
 }
 
 /// Tells a flow's events as they come, or all at its end.
@@ -87,6 +107,8 @@ fn public(error: ApiError) -> HttpError {
         "width" | "height" => "size".to_owned(),
         "preview_every" => "partial_images".to_owned(),
         "instruction" => "prompt".to_owned(),
+        "mask.image" => "mask".to_owned(),
+        "mask.feather" => "feather".to_owned(),
         other => other.to_owned(),
     });
     renamed.into()

@@ -3,10 +3,10 @@
 use unipic_api::{ApiError, pb};
 use unipic_imaging::Format;
 
-use super::Violations;
+use super::{Violations, mask};
 use crate::admission::{Kind, Work};
 use crate::model::Model;
-use crate::pictures::{Pictures, Source};
+use crate::pictures::{Output, Pictures, Source};
 
 /// Everything an image request asks for, explicit and within the limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,11 +45,15 @@ pub(crate) fn generate(request: pb::GenerateRequest, model: &Model) -> Result<Im
     Ok(spec)
 }
 
-/// Judges an Edit request, its image included.
+/// Judges an Edit request, its image and its mask included.
 pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pictures) -> Result<EditSpec, ApiError> {
     let mut violations = Violations::default();
     let decoded = pictures.decode(request.image).await?;
     let source = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
+    let marked = match request.mask {
+        Some(given) => mask::mask(&mut violations, given, source.as_ref(), pictures).await?,
+        None => None,
+    };
     violations.words("instruction", &request.instruction, model.limits.max_prompt_bytes);
     violations.text("negative_prompt", &request.negative_prompt, model.limits.max_prompt_bytes);
     let mut spec = options(&mut violations, request.options.unwrap_or_default(), model);
@@ -58,7 +62,9 @@ pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pic
     spec.negative_prompt = request.negative_prompt;
     // No image and no violation cannot both be.
     let source = source.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
-    let source = pictures.fit(source, spec.width, spec.height).await?;
+    let output = Output { width: spec.width, height: spec.height, stride: model.facts.synthesis.stride };
+    let source = pictures.fit(source, marked, output).await?;
+    mask::check_kept(&source)?;
     Ok(EditSpec { image: spec, source })
 }
 
@@ -149,12 +155,13 @@ impl ImageSpec {
         Work { kind: Kind::Image, cost: places * u64::from(self.iterations) * branches, pixels }
     }
 
-    /// What the synthesis service is asked for.
-    pub(crate) fn parameters(&self, stride: u32, has_source: bool) -> pb::SynthesisParameters {
+    /// What the synthesis service is asked for; of an edit, with its source.
+    pub(crate) fn parameters(&self, stride: u32, source: Option<&Source>) -> pb::SynthesisParameters {
+        let redraw = source.and_then(|source| source.redraw.as_ref());
         pb::SynthesisParameters {
             prompt: self.prompt.clone(),
             negative_prompt: self.negative_prompt.clone(),
-            has_source,
+            has_source: source.is_some(),
             seed: self.seed,
             n_images: self.n,
             grid_rows: self.height / stride,
@@ -166,6 +173,7 @@ impl ImageSpec {
             temperature: self.temperature,
             preview_every: self.preview_every,
             first_image: 0,
+            redrawn_places: redraw.map(|redraw| redraw.places.clone()).unwrap_or_default(),
         }
     }
 

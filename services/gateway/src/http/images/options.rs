@@ -78,8 +78,14 @@ pub(in crate::http) const EDIT_FIELDS: Table = &[
     },
     Field {
         name: "mask",
-        kind: Kind::Refused("masks are not supported yet; say in the prompt what to change"),
-        about: "",
+        kind: Kind::File,
+        about: "One file of the image's width and height with an alpha channel, such as a PNG: what is transparent is \
+                redrawn, what is opaque comes back as it was, bit for bit in lossless formats. Everything when left out.",
+    },
+    Field {
+        name: "feather",
+        kind: Kind::Whole,
+        about: "How far the seam of the mask is blended, in pixels of the result, inside the redrawn part. Default 0.",
     },
     Field { name: "input_fidelity", kind: Kind::Ignored, about: "" },
 ];
