@@ -1,9 +1,9 @@
 //! The command line, as `--help` teaches it.
 
+mod change;
 mod data;
 mod eval;
 mod key;
-mod mask;
 mod server;
 mod train;
 
@@ -11,10 +11,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use change::Change;
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
 pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
 pub(crate) use key::Key;
-pub(crate) use mask::Mask;
 pub(crate) use server::Server;
 pub(crate) use train::Train;
 
@@ -153,7 +153,7 @@ pub(crate) struct Edit {
     pub(crate) instruction: String,
     /// Where to change it.
     #[command(flatten)]
-    pub(crate) mask: Mask,
+    pub(crate) change: Change,
     /// How to sample and where to write.
     #[command(flatten)]
     pub(crate) sampling: Sampling,

@@ -42,10 +42,12 @@ pub(crate) struct Redraw {
 }
 
 /// Where a source is to be redrawn, and how softly.
-#[derive(Debug, Clone)]
-pub(crate) struct Marked {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Change {
     /// Of the source's size.
-    pub(crate) mask: Mask,
+    pub(crate) mask: Option<Mask>,
+    /// Around the source; redrawn whole.
+    pub(crate) margins: pb::Margins,
     /// How far the seam is blended, in pixels of the result.
     pub(crate) feather: u32,
 }
@@ -68,6 +70,11 @@ impl Pictures {
             max_alloc_bytes: limits.max_decode_bytes,
         };
         Self { limits, permits: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// Pixels that a source may have.
+    pub(crate) fn max_pixels(&self) -> u64 {
+        self.limits.max_pixels
     }
 
     /// Runs work on pixels on a blocking thread.
@@ -105,12 +112,15 @@ impl Pictures {
 
     /// Centre-crops a source to the output's aspect and resizes it to the output's size, and its mask with it.
     #[tracing::instrument(name = "crop_source", skip_all)]
-    pub(crate) async fn fit(&self, image: Rgb8, marked: Option<Marked>, output: Output) -> Result<Source, ApiError> {
+    pub(crate) async fn fit(&self, image: Rgb8, change: Change, output: Output) -> Result<Source, ApiError> {
         let fitted = self.run(move || {
+            let (image, mask) = change.canvas(image);
             let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, output.width, output.height);
             let pixels = unipic_imaging::resize_bicubic(&cropped, output.width, output.height);
-            let redraw = marked.map(|marked| marked.fit(area, &pixels, output)).transpose()?;
-            Ok(Source { pixels, crop: crop_box(area, &image), redraw })
+            let redraw = mask.map(|mask| {
+                redraw(&mask.fit(area, output.width, output.height), &pixels, output.stride, change.feather)
+            });
+            Ok(Source { crop: crop_box(area, &image), redraw: redraw.transpose()?, pixels })
         });
         fitted.await?.map_err(|error| fault(&error))
     }
@@ -144,13 +154,32 @@ impl Pictures {
     }
 }
 
-impl Marked {
-    /// What is redrawn of a source whose part `area` was resized to `pixels`.
-    fn fit(&self, area: CropBox, pixels: &Rgb8, output: Output) -> Result<Redraw, ImageError> {
-        let mask = self.mask.fit(area, output.width, output.height);
-        let blend = Blend::new(pixels.clone(), &mask, self.feather)?;
-        Ok(Redraw { places: mask.squares(output.stride), blend: Arc::new(blend), feather: self.feather })
+impl Change {
+    /// Width and height of a source with its margins.
+    pub(crate) fn canvas_size(&self, source: &Rgb8) -> (u64, u64) {
+        let pb::Margins { left, top, right, bottom } = self.margins;
+        let sum = |sides: [u32; 3]| sides.into_iter().map(u64::from).sum();
+        (sum([left, source.width, right]), sum([top, source.height, bottom]))
     }
+
+    /// The source with its margins, and what is redrawn of that, unless everything.
+    fn canvas(&self, source: Rgb8) -> (Rgb8, Option<Mask>) {
+        if self.margins == pb::Margins::default() {
+            return (source, self.mask.clone());
+        }
+        // Judged before: the canvas is no larger than a source may be.
+        let (width, height) = self.canvas_size(&source);
+        let (width, height, corner) = (width as u32, height as u32, (self.margins.left, self.margins.top));
+        let none = || Mask::new(source.width, source.height, |_, _| false);
+        let mask = self.mask.clone().unwrap_or_else(none).on_canvas(corner, width, height);
+        (unipic_imaging::on_canvas(&source, corner, width, height), Some(mask))
+    }
+}
+
+/// What is redrawn of a source of the output's size.
+fn redraw(mask: &Mask, source: &Rgb8, stride: u32, feather: u32) -> Result<Redraw, ImageError> {
+    let blend = Blend::new(source.clone(), mask, feather)?;
+    Ok(Redraw { places: mask.squares(stride), blend: Arc::new(blend), feather })
 }
 
 /// Work on pixels of our own that cannot fail, and did.

@@ -1,7 +1,7 @@
 //! Requests judged whole: every violation at once, each with the path of its field, before any compute.
 
+mod change;
 mod image;
-mod mask;
 mod understand;
 mod violations;
 

@@ -199,6 +199,23 @@ async fn an_edit_with_a_mask_redraws_what_is_transparent() {
 }
 
 #[tokio::test]
+async fn an_edit_with_margins_has_the_size_of_both() {
+    let (gateway, script) = gateway(Script::default()).await;
+    let file = png(48, 48);
+    let parts: [web::Part<'_>; 5] =
+        [("prompt", b"more sky"), ("image", &file), ("extend_top", b"16"), ("extend_right", b"32"), ("seed", b"7")];
+    let told = post_form(&gateway, EDITS, &parts).await.json();
+    assert_eq!(told["size"], "80x64");
+    assert_eq!(script.synthesized.lock().expect("lock")[0].0.redrawn_places.len(), 20 - 9);
+    let streamed = [&parts[..], &[("stream", b"true"), ("partial_images", b"1")]].concat();
+    let events = post_form(&gateway, EDITS, &streamed).await.events();
+    let sizes: Vec<_> = events.iter().map(|(_, data)| data["size"].clone()).collect();
+    assert_eq!(sizes, [Value::Null, json!("80x64")], "a preview's size follows from the image");
+    let sized = [&parts[..], &[("size", b"64x64")]].concat();
+    assert_eq!(post_form(&gateway, EDITS, &sized).await.json()["size"], "64x64");
+}
+
+#[tokio::test]
 async fn an_edit_streams_under_its_own_names() {
     let (gateway, _) = gateway(Script::default()).await;
     let file = png(64, 64);
@@ -227,7 +244,9 @@ async fn wrong_edits_are_refused_by_name() {
         (vec![prompt, ("image", &file), ("mask", &mask), ("mask", &mask)], "mask", "exactly one image, not 2"),
         (vec![prompt, ("image", &file), ("mask", &mask), ("feather", b"soft")], "feather", "whole number"),
         (vec![prompt, ("image", &file), ("mask", &mask), ("feather", b"999")], "feather", "between 0 and 256"),
-        (vec![prompt, ("image", &file), ("feather", b"3")], "feather", "needs a mask"),
+        (vec![prompt, ("image", &file), ("feather", b"3")], "feather", "needs a mask or margins"),
+        (vec![prompt, ("image", &file), ("extend_left", b"far")], "extend_left", "whole number"),
+        (vec![prompt, ("image", &file), ("extend_left", b"40000")], "extend", "makes 40008x8 pixels"),
         (vec![prompt, prompt, ("image", &file)], "prompt", "more than once"),
         (vec![prompt, ("image", &file), ("n", b"two")], "n", "whole number"),
         (vec![prompt, ("image", &file), ("n", b"99")], "n", "between 1 and 8"),

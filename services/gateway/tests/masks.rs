@@ -22,7 +22,8 @@ fn edit(source: &Rgb8, is_marked: impl Fn(u32, u32) -> bool, feather: u32) -> pb
         image: png_of(source).into(),
         instruction: "make it green".to_owned(),
         options: Some(options),
-        mask: Some(pb::Mask { image: image.into(), feather, ..Default::default() }),
+        mask: Some(pb::Mask { image: image.into(), ..Default::default() }),
+        feather,
         ..Default::default()
     }
 }
@@ -169,17 +170,18 @@ async fn masks_that_cannot_be_used_are_refused_by_name() {
         (&|mask| mask.image = black.clone().into(), "mask.image", "must be white, the rest black"),
         (&|mask| mask.convention = 2, "mask.image", "no alpha channel"),
         (&|mask| mask.convention = 3, "mask.convention", "3"),
-        (&|mask| mask.feather = 257, "mask.feather", "between 0 and 256 pixels, not 257"),
     ] {
         let (fields, message) = refused(with(change)).await;
         assert!(fields == [field] && message.contains(part), "{field}: {fields:?}: {message}");
     }
     // Everything at once, with the rest of the request; the size of a mask without an image is not judged.
-    let mut request = with(&|mask| (mask.convention, mask.feather) = (-1, u32::MAX));
+    let mut request = with(&|mask| mask.convention = -1);
+    request.feather = 257;
     request.image.clear();
     request.instruction.clear();
-    let (fields, _) = refused(request).await;
-    assert_eq!(fields, ["image", "mask.convention", "mask.feather", "instruction"]);
+    let (fields, message) = refused(request).await;
+    assert_eq!(fields, ["image", "mask.convention", "feather", "instruction"]);
+    assert!(message.contains("between 0 and 256 pixels, not 257"), "{message}");
 }
 
 #[tokio::test]
@@ -197,8 +199,70 @@ async fn transparent_masks_are_read_by_their_alpha() {
     let mut request = edit(&source, |_, _| true, 0);
     let image = support::transparent_mask(64, 64, |x, y| x < 16 && y < 16);
     let convention = pb::MaskConvention::Transparent as i32;
-    request.mask = Some(pb::Mask { image: image.into(), convention, feather: 0 });
+    request.mask = Some(pb::Mask { image: image.into(), convention });
     let (events, script) = events(Script::default(), request).await;
     assert_eq!(script.synthesized.lock().expect("lock")[0].0.redrawn_places, [0]);
     assert_eq!(changed(&source, &files(&events)[0].1).len(), 256);
+}
+
+/// An edit that draws margins around noise, and nothing else.
+fn extend(source: &Rgb8, margins: pb::Margins) -> pb::EditRequest {
+    pb::EditRequest { mask: None, extend: Some(margins), ..edit(source, |_, _| false, 0) }
+}
+
+#[tokio::test]
+async fn margins_are_drawn_around_the_source() {
+    let source = noise(48, 32);
+    let margins = pb::Margins { left: 16, bottom: 16, ..Default::default() };
+    let (told, script) = events(Script::default(), extend(&source, margins)).await;
+    let (_, picture) = files(&told).pop().expect("an image");
+    assert_eq!((picture.width, picture.height), (64, 48), "the size of both, where it can be drawn");
+    for (i, pixel) in picture.data.chunks(3).enumerate() {
+        let (x, y) = (i % 64, i / 64);
+        let kept = x.checked_sub(16).filter(|_| y < 32).map(|x| &source.data[(y * 48 + x) * 3..][..3]);
+        assert_eq!(pixel, kept.unwrap_or(&[250, 0, 0]), "pixel {x},{y}");
+    }
+    let asked = script.synthesized.lock().expect("lock");
+    assert_eq!(asked[0].0.redrawn_places, [0, 4, 8, 9, 10, 11]);
+    let seen = asked[0].1.as_ref().expect("a source");
+    assert_eq!(seen.data[..3], source.data[..3], "margins repeat the edge");
+    let Some(Event::Image(image)) = told.iter().find(|event| matches!(event, Event::Image(_))) else { panic!("none") };
+    let crop = image.crop.expect("a crop");
+    assert_eq!(
+        (crop.x, crop.y, crop.width, crop.height, crop.source_width, crop.source_height),
+        (0, 0, 64, 48, 64, 48)
+    );
+}
+
+#[tokio::test]
+async fn margins_and_a_mask_are_redrawn_together_at_the_aspect_of_both() {
+    // 100x100 in all, which is no multiple of the stride: drawn at the default's area.
+    let mut request = edit(&noise(100, 50), |x, y| x < 25 && y >= 40, 0);
+    request.extend = Some(pb::Margins { top: 50, ..Default::default() });
+    let (told, script) = events(Script::default(), request).await;
+    let (_, picture) = files(&told).pop().expect("an image");
+    assert_eq!((picture.width, picture.height), (64, 64));
+    assert_eq!(script.synthesized.lock().expect("lock")[0].0.redrawn_places, [0, 1, 2, 3, 4, 5, 6, 7, 12]);
+}
+
+#[tokio::test]
+async fn margins_that_cannot_be_drawn_are_refused_by_name() {
+    let source = noise(64, 64);
+    let sides = |left, right| pb::Margins { left, right, ..Default::default() };
+    for (margins, part) in [
+        (sides(u32::MAX, u32::MAX), "makes 8589934654x64 pixels of the image's 64x64"),
+        (sides(32_768, 0), "32768 on a side"),
+        (pb::Margins { left: 32_000, bottom: 32_000, ..Default::default() }, "at most 64000000 in all"),
+    ] {
+        let (fields, message) = refused(extend(&source, margins)).await;
+        assert!(fields == ["extend"] && message.contains(part), "{fields:?}: {message}");
+    }
+    let mut cropped = extend(&source, sides(16, 16));
+    if let Some(options) = &mut cropped.options {
+        (options.width, options.height) = (Some(64), Some(64));
+    }
+    let (fields, message) = refused(cropped).await;
+    assert!(fields == ["extend"] && message.contains("64x64 pixels from 16,0"), "{fields:?}: {message}");
+    let (fields, message) = refused(pb::EditRequest { mask: None, ..edit(&source, |_, _| true, 3) }).await;
+    assert!(fields == ["feather"] && message.contains("needs a mask or margins"), "{fields:?}: {message}");
 }

@@ -21,7 +21,7 @@ pub use blend::Blend;
 pub use decode::{DecodeLimits, MAX_SIDE, decode, decode_mask};
 pub use encode::{Format, encode, read_png_text};
 pub use error::ImageError;
-pub use geometry::{CropBox, centre_crop_to_aspect, pad_to_square, square_crop, square_pad};
+pub use geometry::{CropBox, centre_crop_to_aspect, on_canvas, pad_to_square, square_crop, square_pad};
 pub use mask::{Mask, MaskConvention};
 pub use resize::resize_bicubic;
 pub use rgb8::Rgb8;

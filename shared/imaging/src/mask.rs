@@ -69,6 +69,16 @@ impl Mask {
         &self.marked
     }
 
+    /// The mask of a larger image in which this one's lies with its corner at `(left, top)`: all around it is marked.
+    #[must_use]
+    pub fn on_canvas(&self, (left, top): (u32, u32), width: u32, height: u32) -> Self {
+        let inside = |at: u32, first: u32, side: u32| at.checked_sub(first).filter(|at| *at < side);
+        Self::new(width, height, |x, y| {
+            let at = inside(x, left, self.width).zip(inside(y, top, self.height));
+            at.is_none_or(|(x, y)| self.marked[y as usize * self.width as usize + x as usize])
+        })
+    }
+
     /// The part `area` at another size. A pixel of the result is marked when any part of it is: what is not marked shows
     /// nothing of what was. The part of `area` beyond the mask is not marked.
     #[must_use]
@@ -122,6 +132,7 @@ fn under(at: u32, first: u32, from: u32, to: u32, limit: u32) -> std::ops::Range
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rgb8;
 
     fn one(width: u32, height: u32, at: (u32, u32)) -> Mask {
         Mask::new(width, height, |x, y| (x, y) == at)
@@ -151,6 +162,17 @@ mod tests {
         assert_eq!(marked(&one(8, 8, (4, 7)).fit(right, 4, 8)), [(0, 7)]);
         assert!(one(8, 8, (3, 7)).fit(right, 4, 8).is_empty());
         assert!(one(8, 8, (3, 7)).fit(CropBox { x: 7, y: 0, width: 9, height: 9 }, 9, 9).is_empty());
+    }
+
+    #[test]
+    fn a_canvas_is_marked_around_the_mask() {
+        let canvas = one(2, 2, (1, 0)).on_canvas((1, 0), 4, 3);
+        let expected = [(0, 0), (2, 0), (3, 0), (0, 1), (3, 1), (0, 2), (1, 2), (2, 2), (3, 2)];
+        assert_eq!(marked(&canvas), expected);
+        let image = Rgb8::new(2, 2, (0..12).collect()).unwrap();
+        let canvas = crate::on_canvas(&image, (1, 0), 4, 3);
+        let reds: Vec<u8> = canvas.data.chunks(3).map(|pixel| pixel[0]).collect();
+        assert_eq!(reds, [0, 0, 3, 3, 6, 6, 9, 9, 6, 6, 9, 9]);
     }
 
     #[test]

@@ -31,12 +31,23 @@ fn write_mask(file: &Path, width: u32, height: u32) -> anyhow::Result<()> {
     Ok(std::fs::write(file, unipic_imaging::encode(&mask, Format::Png, &[])?)?)
 }
 
+fn pixels(dir: &Path, name: &str) -> anyhow::Result<Rgb8> {
+    Ok(unipic_imaging::decode(&std::fs::read(dir.join(name))?, &DecodeLimits::default())?)
+}
+
+/// The source lies in the result bit for bit, with a margin of 16 pixels on the left and one of 32 below.
+fn check_inside(dir: &Path, source: &str, extended: &str) -> anyhow::Result<()> {
+    let (source, extended) = (pixels(dir, source)?, pixels(dir, extended)?);
+    ensure!((extended.width, extended.height) == (80, 96), "{extended:?}");
+    for (y, row) in source.data.chunks(64 * 3).enumerate() {
+        ensure!(extended.data[(y * 80 + 16) * 3..][..64 * 3] == *row, "row {y} of the source changed");
+    }
+    Ok(())
+}
+
 /// What was not marked is the source's, bit for bit; what was is not.
 fn check_outside(dir: &Path, source: &str, redrawn: &str) -> anyhow::Result<()> {
-    let pixels = |name: &str| -> anyhow::Result<Rgb8> {
-        Ok(unipic_imaging::decode(&std::fs::read(dir.join(name))?, &DecodeLimits::default())?)
-    };
-    let (source, redrawn) = (pixels(source)?, pixels(redrawn)?);
+    let (source, redrawn) = (pixels(dir, source)?, pixels(dir, redrawn)?);
     let mut changed = 0;
     for (i, (was, is)) in (0..).zip(source.data.chunks(3).zip(redrawn.data.chunks(3))) {
         let (x, y) = (i % source.width, i / source.width);
@@ -62,9 +73,15 @@ fn use_all_flows(dir: &Path, name: &str, target: &[&str]) -> anyhow::Result<(Vec
     let masked = ["edit", &first, "make it blue", "-o", &redrawn, "--mask", "mask.png", "--feather", "3"];
     call(with(&[&masked[..], &sampling].concat()))?;
     check_outside(dir, &first, &redrawn)?;
+    let extended = format!("{name}-extended.png");
+    let around = ["edit", &redrawn, "more sky", "-o", &extended, "--extend", "left=16,bottom=32", "--seed", "5"];
+    call(with(&[&around[..], &sampling[4..]].concat()))?;
+    check_inside(dir, &redrawn, &extended)?;
     let answer = call(with(&["describe", &edited, "What is this?", "--max-tokens", "8"]))?;
-    let files =
-        [first, second, edited, redrawn].iter().map(|f| std::fs::read(dir.join(f))).collect::<Result<_, _>>()?;
+    let files = [first, second, edited, redrawn, extended]
+        .iter()
+        .map(|f| std::fs::read(dir.join(f)))
+        .collect::<Result<_, _>>()?;
     Ok((files, answer))
 }
 
@@ -164,7 +181,9 @@ fn masks_that_cannot_be_used_are_refused_before_any_work() -> anyhow::Result<()>
         ("image.png", &["--mask", "image.png", "--feather", "300"], 2, "between 0 and 256"),
         ("image.png", &["--mask", "missing.png"], 1, "missing.png"),
         ("-", &["--mask", "-"], 1, "cannot both be `-`"),
-        ("image.png", &["--feather", "3"], 2, "--mask"),
+        ("image.png", &["--feather", "3"], 2, "needs a mask or margins"),
+        ("image.png", &["--extend", "64"], 2, "SIDE=PIXELS"),
+        ("image.png", &["--extend", "left=40000"], 2, "makes 40064x64 pixels"),
     ] {
         let args = [&["edit", image, "blue", "-o", "x.png", "--model", model], mask].concat();
         let output = attempt(dir.path(), &args)?;

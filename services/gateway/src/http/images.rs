@@ -60,14 +60,23 @@ pub(super) async fn edit<B: Backends>(
     if image.is_none() {
         fields.wrong("image", "must hold the image to edit, as a file");
     }
-    let mask = mask(&mut fields, masks);
-    let plan = Plan::read(fields, &model)?;
+    let mask = one_file(&mut fields, "mask", masks);
+    let convention = pb::MaskConvention::Transparent as i32;
+    let extend = margins(&mut fields);
+    let feather = fields.count("feather").unwrap_or(0);
+    let mut plan = Plan::read(fields, &model)?;
+    if extend.is_some() && !plan.is_sized {
+        // Then it follows from the image, which is not decoded yet.
+        (plan.options.width, plan.options.height) = (None, None);
+    }
     let request = pb::EditRequest {
         image: image.unwrap_or_default(),
         instruction: plan.prompt.clone(),
         negative_prompt: plan.negative_prompt.clone(),
         options: Some(plan.options),
-        mask,
+        mask: mask.map(|image| pb::Mask { image, convention }),
+        extend,
+        feather,
     };
     let events = gateway.start_edit(request, caller).await.map_err(public)?;
     answer(events, Told::new("image_edit", plan, &model.name)).await
@@ -81,14 +90,12 @@ fn one_file(fields: &mut Fields, name: &str, mut files: Vec<(String, Bytes)>) ->
     files.pop().map(|(_, file)| file)
 }
 
-/// Where to redraw the source, in OpenAI's convention.
-fn mask(fields: &mut Fields, files: Vec<(String, Bytes)>) -> Option<pb::Mask> {
-    let (file, feather) = (one_file(fields, "mask", files), fields.count("feather"));
-    if file.is_none() && feather.is_some() {
-        fields.wrong("feather", "needs a mask, whose seam it blends");
-    }
-    let convention = pb::MaskConvention::Transparent as i32;
-    file.map(|image| pb::Mask { image, convention, feather: feather.unwrap_or(0) })
+/// Margins to draw around the source, where any side has one.
+fn margins(fields: &mut Fields) -> Option<pb::Margins> {
+    let [left, top, right, bottom] =
+        ["extend_left", "extend_top", "extend_right", "extend_bottom"].map(|name| fields.count(name).unwrap_or(0));
+    let margins = pb::Margins { left, top, right, bottom };
+    (margins != pb::Margins::default()).then_some(margins)
 }
 
 /// Tells a flow's events as they come, or all at its end.
@@ -108,7 +115,6 @@ fn public(error: ApiError) -> HttpError {
         "preview_every" => "partial_images".to_owned(),
         "instruction" => "prompt".to_owned(),
         "mask.image" => "mask".to_owned(),
-        "mask.feather" => "feather".to_owned(),
         other => other.to_owned(),
     });
     renamed.into()

@@ -3,7 +3,7 @@
 use unipic_api::{ApiError, pb};
 use unipic_imaging::Format;
 
-use super::{Violations, mask};
+use super::{Violations, change};
 use crate::admission::{Kind, Work};
 use crate::model::Model;
 use crate::pictures::{Output, Pictures, Source};
@@ -50,21 +50,26 @@ pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pic
     let mut violations = Violations::default();
     let decoded = pictures.decode(request.image).await?;
     let source = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
-    let marked = match request.mask {
-        Some(given) => mask::mask(&mut violations, given, source.as_ref(), pictures).await?,
-        None => None,
-    };
+    let asked = (request.mask, request.extend, request.feather);
+    let change = change::change(&mut violations, asked, source.as_ref(), pictures).await?;
     violations.words("instruction", &request.instruction, model.limits.max_prompt_bytes);
     violations.text("negative_prompt", &request.negative_prompt, model.limits.max_prompt_bytes);
-    let mut spec = options(&mut violations, request.options.unwrap_or_default(), model);
+    let mut asked = request.options.unwrap_or_default();
+    if let (Some(source), Some(_), None, None) = (&source, request.extend, asked.width, asked.height) {
+        let (width, height) = change.canvas_size(source);
+        let (width, height) = model.size_like(width, height);
+        (asked.width, asked.height) = (Some(width), Some(height));
+    }
+    let mut spec = options(&mut violations, asked, model);
     violations.into_result()?;
     spec.prompt = request.instruction;
     spec.negative_prompt = request.negative_prompt;
     // No image and no violation cannot both be.
     let source = source.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
     let output = Output { width: spec.width, height: spec.height, stride: model.facts.synthesis.stride };
-    let source = pictures.fit(source, marked, output).await?;
-    mask::check_kept(&source)?;
+    let is_masked = change.mask.is_some();
+    let source = pictures.fit(source, change, output).await?;
+    change::check_kept(&source, is_masked)?;
     Ok(EditSpec { image: spec, source })
 }
 

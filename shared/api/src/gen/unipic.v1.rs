@@ -2108,9 +2108,34 @@ pub struct EditRequest {
     /// Sampling. The source is centre-cropped to the output's aspect and resized to it; the result tells the crop.
     #[prost(message, optional, tag = "4")]
     pub options: ::core::option::Option<ImageOptions>,
-    /// Where to change it; left out, everywhere.
+    /// Where to change it; left out, everywhere, or with `extend` in the margins alone.
     #[prost(message, optional, tag = "5")]
     pub mask: ::core::option::Option<Mask>,
+    /// Margins to draw around the source. Size and crop are then those of the source with its margins; where neither width nor
+    /// height is given, the result has that size itself if it can, else its aspect.
+    #[prost(message, optional, tag = "6")]
+    pub extend: ::core::option::Option<Margins>,
+    /// With a mask or margins, how far the seam is blended, in pixels of the result, at most 256: at the seam the redrawn part
+    /// begins as the source and becomes itself over so many pixels. Pixels that are kept are not touched. 0 for a hard edge.
+    #[prost(uint32, tag = "7")]
+    pub feather: u32,
+}
+/// Margins around a source image, in its pixels. They are redrawn whole; until then they repeat the source's edge, which is
+/// what the model sees of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Margins {
+    /// On the left.
+    #[prost(uint32, tag = "1")]
+    pub left: u32,
+    /// Above.
+    #[prost(uint32, tag = "2")]
+    pub top: u32,
+    /// On the right.
+    #[prost(uint32, tag = "3")]
+    pub right: u32,
+    /// Below.
+    #[prost(uint32, tag = "4")]
+    pub bottom: u32,
 }
 /// Where an edit changes its source. The mask is cropped and resized with the source; a pixel of the result is redrawn when
 /// any part of it is. All other pixels of the result are those of the cropped and resized source, bit for bit where the
@@ -2124,10 +2149,6 @@ pub struct Mask {
     /// Which of its pixels are redrawn.
     #[prost(enumeration = "MaskConvention", tag = "2")]
     pub convention: i32,
-    /// How far the seam is blended, in pixels of the result, at most 256: at the seam the redrawn part begins as the source
-    /// and becomes itself over so many pixels. Pixels that are kept are not touched. 0 for a hard edge.
-    #[prost(uint32, tag = "3")]
-    pub feather: u32,
 }
 /// An event of an edit.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2231,7 +2252,7 @@ pub struct ImageResult {
     #[prost(message, optional, tag = "7")]
     pub crop: ::core::option::Option<CropBox>,
 }
-/// A part of a source image, in pixels of the upright source.
+/// A part of a source image, in pixels of the upright source with its margins, where it has any.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CropBox {
     /// Left edge.
