@@ -73,6 +73,21 @@ async fn outside_the_mask_images_and_previews_are_the_source_bit_for_bit() {
 }
 
 #[tokio::test]
+async fn every_lossless_format_keeps_the_source() {
+    let source = noise(64, 64);
+    for format in [pb::ImageFormat::Png, pb::ImageFormat::Webp] {
+        let mut request = edit(&source, |x, _| x >= 40, 0);
+        if let Some(options) = &mut request.options {
+            options.output_format = format as i32;
+        }
+        let (events, _) = events(Script::default(), request).await;
+        let (_, picture) = files(&events).pop().expect("an image");
+        let changed = changed(&source, &picture);
+        assert!(changed.len() == 24 * 64 && changed.iter().all(|(x, _)| *x >= 40), "{format:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_mask_is_cropped_and_resized_with_its_source() {
     let source = noise(200, 120);
     // The left half of the part that is used, and some of what is cropped away.

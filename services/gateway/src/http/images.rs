@@ -11,6 +11,7 @@ use unipic_api::{ApiError, pb};
 
 pub(super) use options::{EDIT_FIELDS, GENERATION_FIELDS, IMAGE_FIELDS, MAX_PARTIAL_IMAGES};
 
+use super::body::Form;
 use super::error::HttpError;
 use super::fields::Fields;
 use super::{body, json, stream};
@@ -19,6 +20,7 @@ use crate::caller::Caller;
 use crate::events::EventStream;
 use crate::flows::{ImageEvent, rename};
 use crate::gateway::Gateway;
+use crate::model::Model;
 use answer::Told;
 use options::Plan;
 
@@ -53,7 +55,13 @@ pub(super) async fn edit<B: Backends>(
     let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let most = body::form_bytes(&gateway.shared.config.limits);
-    let form = body::form(request, most, &FILES).await?;
+    let (request, plan) = read_edit(body::form(request, most, &FILES).await?, &model)?;
+    let events = gateway.start_edit(request, caller).await.map_err(public)?;
+    answer(events, Told::new("image_edit", plan, &model.name)).await
+}
+
+/// What an edit's form asks for.
+fn read_edit(form: Form, model: &Model) -> Result<(pb::EditRequest, Plan), HttpError> {
     let mut fields = Fields::of_form(form.texts, &[IMAGE_FIELDS, EDIT_FIELDS]);
     let (masks, sources): (Vec<_>, Vec<_>) = form.files.into_iter().partition(|(name, _)| name == "mask");
     let image = one_file(&mut fields, "image", sources);
@@ -64,7 +72,7 @@ pub(super) async fn edit<B: Backends>(
     let convention = pb::MaskConvention::Transparent as i32;
     let extend = margins(&mut fields);
     let feather = fields.count("feather").unwrap_or(0);
-    let mut plan = Plan::read(fields, &model)?;
+    let mut plan = Plan::read(fields, model)?;
     if extend.is_some() && !plan.is_sized {
         // Then it follows from the image, which is not decoded yet.
         (plan.options.width, plan.options.height) = (None, None);
@@ -78,8 +86,7 @@ pub(super) async fn edit<B: Backends>(
         extend,
         feather,
     };
-    let events = gateway.start_edit(request, caller).await.map_err(public)?;
-    answer(events, Told::new("image_edit", plan, &model.name)).await
+    Ok((request, plan))
 }
 
 /// The file of a field, of which there may be one.
