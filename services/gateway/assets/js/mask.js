@@ -99,7 +99,7 @@ export class MaskPainter {
       button("Clear", icon("trash"), () => this.#clear()),
     ];
     return [
-      el("header", { class: "sheet-head" }, el("h2", { id: "mask-title" }, "Mark what to redraw"), close),
+      el("header", { class: "sheet-head" }, el("h2", {}, "Mark what to redraw"), close),
       el("p", { class: "mask-help", id: "mask-help" }, HELP),
       el("div", { class: "mask-box" }, stage),
       el("div", { class: "mask-tools" }, tools, use),
