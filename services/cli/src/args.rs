@@ -1,5 +1,6 @@
 //! The command line, as `--help` teaches it.
 
+mod change;
 mod data;
 mod eval;
 mod key;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use change::Change;
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
 pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
 pub(crate) use key::Key;
@@ -149,6 +151,9 @@ pub(crate) struct Edit {
     pub(crate) image: PathBuf,
     /// What to change.
     pub(crate) instruction: String,
+    /// Where to change it.
+    #[command(flatten)]
+    pub(crate) change: Change,
     /// How to sample and where to write.
     #[command(flatten)]
     pub(crate) sampling: Sampling,

@@ -40,13 +40,15 @@ pub(crate) async fn edit(args: &Edit, progress: &Progress) -> anyhow::Result<()>
     output::check_folder(&args.sampling.output)?;
     let options = options(&args.sampling)?;
     let image = input::read(&args.image)?;
-    let connection = Connection::open(&args.target, progress).await?;
-    let request = pb::EditRequest {
+    let mut request = pb::EditRequest {
         image: image.into(),
         instruction: args.instruction.clone(),
         negative_prompt: args.sampling.negative.clone(),
         options: Some(options),
+        ..Default::default()
     };
+    args.change.put(&mut request, &args.image)?;
+    let connection = Connection::open(&args.target, progress).await?;
     let events = connection.edit(request).await?;
     save(events.map_ok(|e| e.event.map(as_generation)), &args.sampling, progress).await?;
     connection.close().await

@@ -107,6 +107,7 @@ impl Artist for ClientArtist {
             negative_prompt: request.settings.negative,
             image: request.source.into(),
             instruction: request.instruction,
+            ..Default::default()
         };
         persist(|| async {
             let events = self.client.edit(request.clone()).await?;

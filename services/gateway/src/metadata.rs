@@ -4,6 +4,7 @@ use serde::Serialize;
 use unipic_api::pb;
 
 use crate::model::Model;
+use crate::pictures::Source;
 use crate::validation::ImageSpec;
 
 #[derive(Serialize)]
@@ -28,12 +29,18 @@ struct Made<'a> {
     height: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     crop: Option<[u32; 4]>,
+    /// Latent places that a mask had redrawn; all where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redrawn_places: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feather: Option<u32>,
 }
 
 /// The JSON for one image.
-pub(crate) fn describe(model: &Model, spec: &ImageSpec, crop: Option<&pb::CropBox>, image: u32) -> Option<String> {
+pub(crate) fn describe(model: &Model, spec: &ImageSpec, source: Option<&Source>, image: u32) -> Option<String> {
+    let redraw = source.and_then(|source| source.redraw.as_ref());
     let made = Made {
-        task: if crop.is_some() { "edit" } else { "generate" },
+        task: if source.is_some() { "edit" } else { "generate" },
         model: &model.name,
         version: env!("CARGO_PKG_VERSION"),
         weights_sha256: &model.weights_sha256,
@@ -52,7 +59,9 @@ pub(crate) fn describe(model: &Model, spec: &ImageSpec, crop: Option<&pb::CropBo
         temperature: spec.temperature,
         width: spec.width,
         height: spec.height,
-        crop: crop.map(|crop| [crop.x, crop.y, crop.width, crop.height]),
+        crop: source.map(|Source { crop, .. }| [crop.x, crop.y, crop.width, crop.height]),
+        redrawn_places: redraw.map(|redraw| redraw.places.len()),
+        feather: redraw.map(|redraw| redraw.feather),
     };
     // Strings, integers and finite floats always serialize.
     serde_json::to_string(&made).ok()

@@ -70,6 +70,22 @@ impl Model {
         (width / stride).saturating_mul(height / stride)
     }
 
+    /// The size of an image that shows all of one of another size: that size where it can be drawn, else one of the
+    /// default's area and of that aspect, as far as the stride and 4:1 allow.
+    #[must_use]
+    pub fn size_like(&self, width: u64, height: u64) -> (u32, u32) {
+        let stride = self.facts.synthesis.stride;
+        let fits = |side: u64| side > 0 && side.is_multiple_of(u64::from(stride));
+        if fits(width) && fits(height) && width.saturating_mul(height) <= self.limits.max_output_pixels {
+            return (width as u32, height as u32);
+        }
+        let area = f64::from(self.defaults.width.unwrap_or(stride)) * f64::from(self.defaults.height.unwrap_or(stride));
+        let ratio = (width as f64 / height.max(1) as f64).clamp(0.25, 4.0);
+        // Rounded down, so that the area is within whatever limit the default is within.
+        let side = |pixels: f64| (pixels / f64::from(stride)).floor().max(1.0) as u32 * stride;
+        (side((area * ratio).sqrt()), side((area / ratio).sqrt()))
+    }
+
     /// Iterations of the loop for an image of so many places, where a request does not say them.
     #[must_use]
     pub fn default_iterations(&self, places: u32) -> u32 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use unipic_api::{ApiError, Reason, pb};
-use unipic_imaging::{CropBox, DecodeLimits, Format, ImageError, Rgb8};
+use unipic_imaging::{Blend, CropBox, DecodeLimits, Format, ImageError, Mask, MaskConvention, Rgb8};
 
 use crate::config::LimitsConfig;
 
@@ -26,6 +26,39 @@ pub(crate) struct Source {
     pub(crate) pixels: Rgb8,
     /// What part of the file they show.
     pub(crate) crop: pb::CropBox,
+    /// Where it is redrawn, unless everywhere.
+    pub(crate) redraw: Option<Redraw>,
+}
+
+/// The part of a source that is redrawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Redraw {
+    /// Latent places that hold a pixel of it, by their raster numbers in rising order.
+    pub(crate) places: Vec<u32>,
+    /// Lays what was drawn into the source.
+    pub(crate) blend: Arc<Blend>,
+    /// How far the seam is blended, in pixels.
+    pub(crate) feather: u32,
+}
+
+/// Where a source is to be redrawn, and how softly.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Change {
+    /// Of the source's size.
+    pub(crate) mask: Option<Mask>,
+    /// Around the source; redrawn whole.
+    pub(crate) margins: pb::Margins,
+    /// How far the seam is blended, in pixels of the result.
+    pub(crate) feather: u32,
+}
+
+/// The size of an edit's result.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Pixels per latent place and side.
+    pub(crate) stride: u32,
 }
 
 impl Pictures {
@@ -37,6 +70,11 @@ impl Pictures {
             max_alloc_bytes: limits.max_decode_bytes,
         };
         Self { limits, permits: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// Pixels that a source may have.
+    pub(crate) fn max_pixels(&self) -> u64 {
+        self.limits.max_pixels
     }
 
     /// Runs work on pixels on a blocking thread.
@@ -61,15 +99,37 @@ impl Pictures {
         self.run(move || unipic_imaging::decode(&file, &limits)).await
     }
 
-    /// Centre-crops a source to the output's aspect and resizes it to the output's size.
+    /// Decodes a mask's file, as [`Pictures::decode`] does an image's.
+    #[tracing::instrument(name = "decode_mask", skip_all, fields(bytes = file.len()))]
+    pub(crate) async fn decode_mask(
+        &self,
+        file: Bytes,
+        convention: MaskConvention,
+    ) -> Result<Result<Mask, ImageError>, ApiError> {
+        let limits = self.limits;
+        self.run(move || unipic_imaging::decode_mask(&file, &limits, convention)).await
+    }
+
+    /// Centre-crops a source to the output's aspect and resizes it to the output's size, and its mask with it.
     #[tracing::instrument(name = "crop_source", skip_all)]
-    pub(crate) async fn fit(&self, image: Rgb8, width: u32, height: u32) -> Result<Source, ApiError> {
-        self.run(move || {
-            let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, width, height);
-            let pixels = unipic_imaging::resize_bicubic(&cropped, width, height);
-            Source { pixels, crop: crop_box(area, &image) }
-        })
-        .await
+    pub(crate) async fn fit(&self, image: Rgb8, change: Change, output: Output) -> Result<Source, ApiError> {
+        let fitted = self.run(move || {
+            let (image, mask) = change.canvas(image);
+            let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, output.width, output.height);
+            let pixels = unipic_imaging::resize_bicubic(&cropped, output.width, output.height);
+            let redraw = mask.map(|mask| {
+                redraw(&mask.fit(area, output.width, output.height), &pixels, output.stride, change.feather)
+            });
+            Ok(Source { crop: crop_box(area, &image), redraw: redraw.transpose()?, pixels })
+        });
+        fitted.await?.map_err(|error| fault(&error))
+    }
+
+    /// Lays a picture into the source that it redraws a part of.
+    #[tracing::instrument(name = "blend", skip_all)]
+    pub(crate) async fn blend(&self, image: Rgb8, blend: &Arc<Blend>) -> Result<Rgb8, ApiError> {
+        let blend = Arc::clone(blend);
+        self.run(move || blend.lay(image)).await?.map_err(|error| fault(&error))
     }
 
     /// Decodes a file, pads it to a square and resizes it, as the encoders expect. At once, so that a conversation of
@@ -90,11 +150,42 @@ impl Pictures {
                 unipic_imaging::encode(&image, format, &text)
             })
             .await?;
-        file.map(Bytes::from).map_err(|error| {
-            tracing::error!(%error, "an image could not be encoded");
-            ApiError::Fault(Reason::Bug)
-        })
+        file.map(Bytes::from).map_err(|error| fault(&error))
     }
+}
+
+impl Change {
+    /// Width and height of a source with its margins.
+    pub(crate) fn canvas_size(&self, source: &Rgb8) -> (u64, u64) {
+        let pb::Margins { left, top, right, bottom } = self.margins;
+        let sum = |sides: [u32; 3]| sides.into_iter().map(u64::from).sum();
+        (sum([left, source.width, right]), sum([top, source.height, bottom]))
+    }
+
+    /// The source with its margins, and what is redrawn of that, unless everything.
+    fn canvas(&self, source: Rgb8) -> (Rgb8, Option<Mask>) {
+        if self.margins == pb::Margins::default() {
+            return (source, self.mask.clone());
+        }
+        // Judged before: the canvas is no larger than a source may be.
+        let (width, height) = self.canvas_size(&source);
+        let (width, height, corner) = (width as u32, height as u32, (self.margins.left, self.margins.top));
+        let none = || Mask::new(source.width, source.height, |_, _| false);
+        let mask = self.mask.clone().unwrap_or_else(none).on_canvas(corner, width, height);
+        (unipic_imaging::on_canvas(&source, corner, width, height), Some(mask))
+    }
+}
+
+/// What is redrawn of a source of the output's size.
+fn redraw(mask: &Mask, source: &Rgb8, stride: u32, feather: u32) -> Result<Redraw, ImageError> {
+    let blend = Blend::new(source.clone(), mask, feather)?;
+    Ok(Redraw { places: mask.squares(stride), blend: Arc::new(blend), feather })
+}
+
+/// Work on pixels of our own that cannot fail, and did.
+fn fault(error: &ImageError) -> ApiError {
+    tracing::error!(%error, "work on an image failed");
+    ApiError::Fault(Reason::Bug)
 }
 
 fn crop_box(area: CropBox, source: &Rgb8) -> pb::CropBox {

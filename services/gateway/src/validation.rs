@@ -1,5 +1,6 @@
 //! Requests judged whole: every violation at once, each with the path of its field, before any compute.
 
+mod change;
 mod image;
 mod understand;
 mod violations;

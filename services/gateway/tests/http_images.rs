@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
-use support::{Fake, Script, gateway, gateway_for, png, with_config};
+use support::{Fake, Script, gateway, gateway_for, png, transparent_mask, with_config};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use unipic_api::pb;
@@ -174,6 +174,48 @@ async fn an_edit_takes_one_image() {
 }
 
 #[tokio::test]
+async fn an_edit_with_a_mask_redraws_what_is_transparent() {
+    let (gateway, script) = gateway(Script::default()).await;
+    let source = support::noise(64, 64);
+    let (file, mask) = (support::png_of(&source), transparent_mask(64, 64, |x, y| x < 8 && y >= 32));
+    let parts: [web::Part<'_>; 7] = [
+        ("prompt", b"make it green"),
+        ("image", &file),
+        ("mask", &mask),
+        ("seed", b"250"),
+        ("iterations", b"4"),
+        ("stream", b"true"),
+        ("partial_images", b"1"),
+    ];
+    let events = post_form(&gateway, EDITS, &parts).await.events();
+    assert_eq!(events.len(), 2);
+    for (name, data) in &events {
+        let picture = decode(&bytes(&data["b64_json"]), &DecodeLimits::default()).expect("decodes");
+        for (i, (was, is)) in source.data.chunks(3).zip(picture.data.chunks(3)).enumerate() {
+            assert_eq!(was != is, i % 64 < 8 && i / 64 >= 32, "{name}: pixel {i}");
+        }
+    }
+    assert_eq!(script.synthesized.lock().expect("lock")[0].0.redrawn_places, [8, 12]);
+}
+
+#[tokio::test]
+async fn an_edit_with_margins_has_the_size_of_both() {
+    let (gateway, script) = gateway(Script::default()).await;
+    let file = png(48, 48);
+    let parts: [web::Part<'_>; 5] =
+        [("prompt", b"more sky"), ("image", &file), ("extend_top", b"16"), ("extend_right", b"32"), ("seed", b"7")];
+    let told = post_form(&gateway, EDITS, &parts).await.json();
+    assert_eq!(told["size"], "80x64");
+    assert_eq!(script.synthesized.lock().expect("lock")[0].0.redrawn_places.len(), 20 - 9);
+    let streamed = [&parts[..], &[("stream", b"true"), ("partial_images", b"1")]].concat();
+    let events = post_form(&gateway, EDITS, &streamed).await.events();
+    let sizes: Vec<_> = events.iter().map(|(_, data)| data["size"].clone()).collect();
+    assert_eq!(sizes, [Value::Null, json!("80x64")], "a preview's size follows from the image");
+    let sized = [&parts[..], &[("size", b"64x64")]].concat();
+    assert_eq!(post_form(&gateway, EDITS, &sized).await.json()["size"], "64x64");
+}
+
+#[tokio::test]
 async fn an_edit_streams_under_its_own_names() {
     let (gateway, _) = gateway(Script::default()).await;
     let file = png(64, 64);
@@ -187,14 +229,24 @@ async fn an_edit_streams_under_its_own_names() {
 #[tokio::test]
 async fn wrong_edits_are_refused_by_name() {
     let (gateway, script) = gateway(Script::default()).await;
-    let file = png(8, 8);
+    let (file, mask) = (png(8, 8), transparent_mask(8, 8, |x, _| x < 4));
+    let (opaque, larger) = (transparent_mask(8, 8, |_, _| false), transparent_mask(9, 8, |_, _| true));
     let prompt: web::Part<'_> = ("prompt", b"green");
     for (parts, param, part) in [
         (vec![prompt], "image", "as a file"),
         (vec![prompt, ("image", &file), ("image", &file)], "image", "exactly one image, not 2"),
         (vec![prompt, ("image", b"not an image")], "image", ""),
         (vec![("image", &*file)], "prompt", "must not be empty"),
-        (vec![prompt, ("image", &file), ("mask", &file)], "mask", "masks are not supported"),
+        (vec![prompt, ("image", &file), ("mask", &file)], "mask", "no alpha channel"),
+        (vec![prompt, ("image", &file), ("mask", b"no mask")], "mask", "none of PNG"),
+        (vec![prompt, ("image", &file), ("mask", &opaque)], "mask", "must be transparent"),
+        (vec![prompt, ("image", &file), ("mask", &larger)], "mask", "the mask is 9x8 pixels, the image 8x8"),
+        (vec![prompt, ("image", &file), ("mask", &mask), ("mask", &mask)], "mask", "exactly one image, not 2"),
+        (vec![prompt, ("image", &file), ("mask", &mask), ("feather", b"soft")], "feather", "whole number"),
+        (vec![prompt, ("image", &file), ("mask", &mask), ("feather", b"999")], "feather", "between 0 and 256"),
+        (vec![prompt, ("image", &file), ("feather", b"3")], "feather", "needs a mask or margins"),
+        (vec![prompt, ("image", &file), ("extend_left", b"far")], "extend_left", "whole number"),
+        (vec![prompt, ("image", &file), ("extend_left", b"40000")], "extend", "makes 40008x8 pixels"),
         (vec![prompt, prompt, ("image", &file)], "prompt", "more than once"),
         (vec![prompt, ("image", &file), ("n", b"two")], "n", "whole number"),
         (vec![prompt, ("image", &file), ("n", b"99")], "n", "between 1 and 8"),

@@ -61,6 +61,20 @@ fn options(random: &mut fastrand::Rng) -> pb::ImageOptions {
     }
 }
 
+/// Often of the right size, and seldom marking nothing of what is used.
+fn mask(random: &mut fastrand::Rng) -> pb::Mask {
+    let (width, height) = if random.u8(..6) == 0 { (random.u32(1..40), random.u32(1..40)) } else { (24, 16) };
+    let (x, y) = (random.u32(..24), random.u32(..16));
+    let file = support::white_mask(width, height, |at_x, at_y| at_x >= x && at_y >= y);
+    let kept = if random.u8(..6) == 0 { random.usize(..file.len()) } else { file.len() };
+    pb::Mask { image: file[..kept].to_vec().into(), convention: choice(random).min(1) }
+}
+
+fn margins(random: &mut fastrand::Rng) -> pb::Margins {
+    let mut side = || if random.u8(..12) == 0 { random.u32(..) } else { random.u32(..40) };
+    pb::Margins { left: side(), top: side(), right: side(), bottom: side() }
+}
+
 #[tokio::test]
 async fn ten_thousand_random_requests_are_answered_or_refused() {
     let (gateway, script) = gateway(Script::default()).await;
@@ -80,6 +94,9 @@ async fn ten_thousand_random_requests_are_answered_or_refused() {
                     instruction: words(&mut random),
                     negative_prompt: words(&mut random),
                     options: Some(options(&mut random)),
+                    mask: random.bool().then(|| mask(&mut random)),
+                    extend: (random.u8(..3) == 0).then(|| margins(&mut random)),
+                    feather: if random.bool() { 0 } else { count(&mut random, 20).unwrap_or(0) },
                 };
                 collect(gateway.edit(Request::new(request)).await).await.map(|events| events.len())
             }

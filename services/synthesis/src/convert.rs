@@ -17,8 +17,8 @@ impl SynthesisSpec {
     /// What a message asks for; `source` is the image that came behind it.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a guidance schedule that does not exist. Values are judged by
-    /// [`SynthesisSpec::violations`].
+    /// INVALID_ARGUMENT for a guidance schedule that does not exist, and for places to redraw of no source. Values are
+    /// judged by [`SynthesisSpec::violations`].
     pub fn from_message(parameters: pb::SynthesisParameters, source: Option<RgbImage>) -> Result<Self, ApiError> {
         let schedule = match pb::GuidanceSchedule::try_from(parameters.guidance_schedule) {
             Ok(pb::GuidanceSchedule::Unspecified | pb::GuidanceSchedule::Constant) => GuidanceSchedule::Constant,
@@ -31,6 +31,9 @@ impl SynthesisSpec {
                 ));
             }
         };
+        if !parameters.has_source && !parameters.redrawn_places.is_empty() {
+            return Err(ApiError::invalid("parameters.redrawn_places", "need a source image to keep the rest of"));
+        }
         let settings = Settings {
             grid: ImageGrid { rows: parameters.grid_rows as usize, cols: parameters.grid_cols as usize },
             iterations: parameters.iterations as usize,
@@ -46,6 +49,7 @@ impl SynthesisSpec {
             prompt: parameters.prompt,
             negative_prompt: Some(parameters.negative_prompt).filter(|text| !text.is_empty()),
             source,
+            redrawn: parameters.redrawn_places,
             settings,
             preview_every: parameters.preview_every as usize,
         })

@@ -39,10 +39,11 @@ impl<L: LanguageModel> Drive<L> {
     /// Runs to the end, telling events on the way.
     pub(crate) async fn run(mut self) -> Result<(), ApiError> {
         let _running = self.metrics.running();
-        self.tell(SynthesisEvent::Progress(self.progress(0, 0))).await?;
+        let n_kept = self.spec.settings.grid.n_places() - self.spec.n_drawn();
+        self.tell(SynthesisEvent::Progress(self.progress(0, n_kept))).await?;
         let source = self.source().await?;
         let prompts = prompts(&self.spec, source.as_ref());
-        let mut generation = Generation::seeded(self.spec.settings.clone(), source).map_err(generation_error)?;
+        let mut generation = generation(&self.spec, source).map_err(generation_error)?;
         let (language, context) = (self.language.clone(), self.context.clone());
         let (patience, retries) = (self.patience.clone(), self.metrics.retries.clone());
         let mut conversation = Conversation::new(language, prompts, context, patience, retries, self.events.clone());
@@ -185,6 +186,12 @@ impl<L: LanguageModel> Drive<L> {
         }
         Ok(())
     }
+}
+
+/// The images before the first iteration.
+fn generation(spec: &SynthesisSpec, source: Option<Source>) -> Result<Generation, GenerationError> {
+    let generation = Generation::seeded(spec.settings.clone(), source)?;
+    if spec.redrawn.is_empty() { Ok(generation) } else { generation.redrawing(&spec.redrawn) }
 }
 
 fn iteration_span(iteration: &Iteration) -> Span {

@@ -30,7 +30,7 @@ pub struct Progress {
     pub iteration: usize,
     /// Iterations in all.
     pub iterations: usize,
-    /// Places known, over all images.
+    /// Places known, over all images. Those that an edit keeps are known from the start.
     pub known_tokens: usize,
     /// Places in all.
     pub total_tokens: usize,

@@ -1,7 +1,7 @@
 //! What can be asked for, and everything that can be wrong with it.
 
 use unipic_api::status::FieldViolation;
-use unipic_models::generation::Settings;
+use unipic_models::generation::{Settings, redrawn_problem};
 
 use crate::device::Info;
 use crate::image::RgbImage;
@@ -26,6 +26,8 @@ pub struct SynthesisSpec {
     pub negative_prompt: Option<String>,
     /// The source image of an edit, of the size of the result.
     pub source: Option<RgbImage>,
+    /// The places of the source that are redrawn, in raster order; the others keep its latents. Empty for all.
+    pub redrawn: Vec<u32>,
     /// Size, number, seed and sampling.
     pub settings: Settings,
     /// A preview every so many iterations; 0 for none.
@@ -42,12 +44,21 @@ pub struct Bounds {
 }
 
 impl SynthesisSpec {
+    /// Places of each image that are drawn.
+    pub fn n_drawn(&self) -> usize {
+        if self.redrawn.is_empty() { self.settings.grid.n_places() } else { self.redrawn.len() }
+    }
+
     /// Everything that is wrong, by field of `SynthesisParameters`; `source` is the image that follows.
     pub fn violations(&self, info: &Info, bounds: &Bounds) -> Vec<FieldViolation> {
         let mut found = Violations::default();
         found.text(self);
         found.sizes(&self.settings, bounds);
         found.sampling(&self.settings);
+        if !self.redrawn.is_empty() {
+            let problem = redrawn_problem(&self.redrawn, self.settings.grid);
+            problem.into_iter().for_each(|problem| found.add("redrawn_places", problem));
+        }
         if let Some(image) = &self.source {
             let (width, height) = info.image_size(&self.settings);
             let fits = (image.width, image.height) == (width, height);

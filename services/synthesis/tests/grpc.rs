@@ -105,6 +105,8 @@ async fn the_wire_changes_nothing() {
     let source = picture(64, 64);
     let edited = SynthesisSpec { source: Some(source.clone()), ..spec("a red circle", settings(7)) };
     let edited = images(&events(&service, edited).await.unwrap());
+    let redrawn = support::redraw(settings(7));
+    let partly = images(&events(&service, redrawn.clone()).await.unwrap());
     let context = JobContext::current();
     let embedded = service.encode_mar(source.clone(), Handover::Host, &context).await.unwrap();
 
@@ -114,6 +116,15 @@ async fn the_wire_changes_nothing() {
     assert_eq!(kinds, "ppppvpid");
     assert!(got == drawn);
     assert!(run(&mut client, edit(parameters(7), &source)).await.unwrap().1 == edited);
+    let asked = pb::SynthesisParameters {
+        prompt: redrawn.prompt,
+        redrawn_places: redrawn.redrawn.clone(),
+        preview_every: 3,
+        ..parameters(7)
+    };
+    let (kinds, got) = run(&mut client, edit(asked, &source)).await.unwrap();
+    assert_eq!(kinds, "ppppvpid");
+    assert!(got == partly);
 
     let requests: Vec<_> = frames(&source).into_iter().map(|f| pb::EncodeMarRequest { frame: Some(f) }).collect();
     let mut replies = client.encode_mar(stream::iter(requests)).await.unwrap().into_inner();
@@ -135,12 +146,16 @@ async fn what_is_wrong_is_named() {
     let twice = vec![edit(parameters(0), &source).remove(0), ask(Ask::Parameters(parameters(0)))];
     let many = pb::SynthesisParameters { n_images: 0, iterations: 0, guidance_scale: f32::NAN, ..parameters(0) };
     let unknown = pb::SynthesisParameters { guidance_schedule: 9, ..parameters(0) };
+    let redraw = |redrawn_places| pb::SynthesisParameters { redrawn_places, ..parameters(0) };
     for (requests, fields) in [
         (Vec::new(), vec!["parameters"]),
         (vec![pb::SynthesizeRequest { message: None }], vec!["parameters"]),
         (vec![frame(&source)], vec!["source"]),
         (alone(many), vec!["parameters.n_images", "parameters.iterations", "parameters.guidance_scale"]),
         (alone(unknown), vec!["parameters.guidance_schedule"]),
+        (alone(redraw(vec![1])), vec!["parameters.redrawn_places", "source"]),
+        (edit(redraw(vec![16]), &source), vec!["parameters.redrawn_places"]),
+        (edit(redraw(vec![2, 1]), &source), vec!["parameters.redrawn_places"]),
         (vec![edit(parameters(0), &source).remove(0)], vec!["source"]),
         (cut, vec!["source.data"]),
         (twice, vec!["parameters"]),

@@ -58,7 +58,7 @@ fn mixed() -> Vec<SynthesisSpec> {
     let wide = Settings { grid: ImageGrid { rows: 3, cols: 5 }, head_steps: 7, ..settings(1) };
     let unguided = Settings { guidance_scale: 1.0, iterations: 6, ..settings(2) };
     let edit = SynthesisSpec { source: Some(picture(64, 64)), ..spec("make it blue", n_images(2)) };
-    vec![spec("two stars", wide), spec("a cat", unguided), edit]
+    vec![spec("two stars", wide), spec("a cat", unguided), edit, support::redraw(n_images(2))]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,6 +104,37 @@ async fn progress_grows_from_nothing_to_everything_and_previews_come_in_between(
 }
 
 #[tokio::test]
+async fn a_redrawn_part_begins_with_the_rest_known_and_previews_show_it() {
+    let language = Direct::load(&[]).unwrap();
+    let service = service(language.clone()).unwrap();
+    let asked = SynthesisSpec { preview_every: 1, ..support::redraw(n_images(2)) };
+    let events = events(&service, asked).await.unwrap();
+    let progress: Vec<_> = events
+        .iter()
+        .filter_map(|e| match e {
+            SynthesisEvent::Progress(p) => Some((p.iteration, p.known_tokens, p.total_tokens)),
+            _ => None,
+        })
+        .collect();
+    // 6 of 16 places: 5, 4, 2 and 0 stay masked; two images.
+    assert_eq!(progress, [(0, 20, 32), (1, 22, 32), (2, 24, 32), (3, 28, 32), (4, 32, 32)]);
+    assert_eq!(language.probed(), 4);
+    let previews = events.iter().filter(|e| matches!(e, SynthesisEvent::Preview(_))).count();
+    assert_eq!(previews, 6);
+}
+
+#[tokio::test]
+async fn a_redrawn_part_replays_by_its_seed_alone_and_among_n() {
+    let service = service(Direct::load(&[]).unwrap()).unwrap();
+    let both = images(&events(&service, support::redraw(n_images(2))).await.unwrap());
+    let again = images(&events(&service, support::redraw(n_images(1))).await.unwrap());
+    assert_eq!(both[..1], again[..]);
+    assert_ne!(both[0].1, both[1].1);
+    let whole = SynthesisSpec { redrawn: Vec::new(), ..support::redraw(n_images(1)) };
+    assert_ne!(again, images(&events(&service, whole).await.unwrap()), "keeping a part changes the picture");
+}
+
+#[tokio::test]
 async fn iterations_that_reveal_nothing_are_neither_run_nor_told() {
     let language = Direct::load(&[]).unwrap();
     let service = service(language.clone()).unwrap();
@@ -131,6 +162,16 @@ async fn a_lost_language_model_costs_a_delay_and_changes_nothing() {
     let got = images(&events(&failing, spec("a red circle", settings(7))).await.unwrap());
     assert!(expected == got);
     // Four iterations and three lost probes; a session for the start and one after each loss.
+    assert_eq!((language.probed(), language.opened()), (7, 4));
+}
+
+#[tokio::test]
+async fn a_redrawn_part_survives_a_lost_language_model_too() {
+    let whole = service(Direct::load(&[]).unwrap()).unwrap();
+    let language = Direct::load(&[0, 2, 3]).unwrap();
+    let failing = service(language.clone()).unwrap();
+    let expected = images(&events(&whole, support::redraw(n_images(2))).await.unwrap());
+    assert!(expected == images(&events(&failing, support::redraw(n_images(2))).await.unwrap()));
     assert_eq!((language.probed(), language.opened()), (7, 4));
 }
 
@@ -226,6 +267,21 @@ async fn everything_wrong_is_told_at_once_by_field() {
         "source",
     ];
     assert_eq!(fields, expected);
+}
+
+#[tokio::test]
+async fn places_that_cannot_be_redrawn_are_refused_by_field() {
+    let service = service(Direct::load(&[]).unwrap()).unwrap();
+    let redraw = |redrawn: &[u32]| SynthesisSpec { redrawn: redrawn.to_vec(), ..support::redraw(settings(0)) };
+    for asked in [redraw(&[16]), redraw(&[3, 3]), redraw(&[4, 2])] {
+        let Some(ApiError::Invalid(found)) = service.synthesize(asked, JobContext::current()).err() else {
+            panic!("it was accepted")
+        };
+        assert_eq!(found.iter().map(|v| v.field.as_str()).collect::<Vec<_>>(), ["parameters.redrawn_places"]);
+    }
+    let asked = SynthesisSpec { source: None, ..redraw(&[1]) };
+    let error = events(&service, asked).await.unwrap_err();
+    assert!(matches!(&error, ApiError::Invalid(found) if found[0].field == "parameters.redrawn_places"), "{error:?}");
 }
 
 #[tokio::test]

@@ -34,14 +34,14 @@ async fn a_remote_decoder_gives_the_same_bits_and_tells_what_was_moved() {
     let language = Direct::load(&[]).unwrap();
     let (endpoint, ended) = FakeDecoder::start(language.clone(), NEVER).await.unwrap();
     let (local, far) = (service(language).unwrap(), service(remote(&[&endpoint])).unwrap());
-    for asked in [spec("a red circle", settings(7)), edit()] {
+    for asked in [spec("a red circle", settings(7)), edit(), support::redraw(settings(5))] {
         let here = events(&local, asked.clone()).await.unwrap();
         let there = events(&far, asked).await.unwrap();
         assert!(images(&here) == images(&there));
         let Some(SynthesisEvent::Done(timings)) = there.last() else { panic!("no timings") };
         assert!(timings.traffic.sent > 0 && timings.traffic.received > timings.traffic.sent / 2);
     }
-    until(|| ended.load(Ordering::SeqCst) == 2).await;
+    until(|| ended.load(Ordering::SeqCst) == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,8 +49,11 @@ async fn sessions_that_break_are_opened_again_with_the_same_result() {
     let language = Direct::load(&[]).unwrap();
     let (frail, _) = FakeDecoder::start(language.clone(), 1).await.unwrap();
     let (other, _) = FakeDecoder::start(language.clone(), 1).await.unwrap();
-    let expected = images(&events(&service(language).unwrap(), edit()).await.unwrap());
-    let far = service(remote(&[&frail, &other, "http://127.0.0.1:9"])).unwrap();
+    let (local, far) = (service(language).unwrap(), service(remote(&[&frail, &other, "http://127.0.0.1:9"])).unwrap());
+    let redraw = || support::redraw(settings(5));
+    let expected = images(&events(&local, redraw()).await.unwrap());
+    assert!(expected == images(&events(&far, redraw()).await.unwrap()));
+    let expected = images(&events(&local, edit()).await.unwrap());
     let told = events(&far, edit()).await.unwrap();
     assert!(expected == images(&told));
     assert!(told.iter().any(|event| matches!(event, SynthesisEvent::Resumed { attempt: 2 })), "the loss is told");

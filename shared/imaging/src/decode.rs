@@ -14,7 +14,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::flatten::flatten;
-use crate::{ImageError, Rgb8, jpeg_scan};
+use crate::{ImageError, Mask, MaskConvention, Rgb8, jpeg_scan};
 
 /// Longest side of an image, in pixels. The bicubic filter's intermediate image has one row per source row, so without
 /// this a 1×64,000,000 image within the pixel limit would still take tens of gigabytes.
@@ -46,6 +46,34 @@ impl Default for DecodeLimits {
 /// [`ImageError`] says what is wrong with the file. Never panics: a decoder that does is contained and reported as
 /// [`ImageError::CodecFault`].
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Rgb8, ImageError> {
+    contained(bytes, limits, |format, name| {
+        let (pixels, orientation) = open(bytes, format, name, limits, false)?;
+        upright(flatten(pixels, name)?, orientation, name)
+    })
+}
+
+/// Reads a mask from a file, under the same rules and limits; what it marks is told by `convention`.
+///
+/// # Errors
+/// As [`decode`], and [`ImageError::NoAlpha`] for a file that cannot say what is transparent.
+pub fn decode_mask(bytes: &[u8], limits: &DecodeLimits, convention: MaskConvention) -> Result<Mask, ImageError> {
+    contained(bytes, limits, |format, name| {
+        let (mut pixels, orientation) = open(bytes, format, name, limits, true)?;
+        if convention == MaskConvention::Transparent && !pixels.color().has_alpha() {
+            return Err(ImageError::NoAlpha { format: name });
+        }
+        pixels = DynamicImage::ImageLumaA8(pixels.into_luma_alpha8());
+        pixels.apply_orientation(orientation);
+        Ok(Mask::of_luma_alpha(&pixels.into_luma_alpha8(), convention))
+    })
+}
+
+/// Judges a file's length and format, and runs a codec on it.
+fn contained<T>(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    read: impl FnOnce(ImageFormat, &'static str) -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
     }
@@ -55,12 +83,18 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Rgb8, ImageError> {
     let format = image::guess_format(bytes).map_err(|_| ImageError::UnknownFormat)?;
     let name = format_name(format).ok_or(ImageError::UnknownFormat)?;
     // The codecs are other people's and read hostile input; one of them failing must not take the caller down.
-    catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, name, limits)))
-        .unwrap_or(Err(ImageError::CodecFault { format: name }))
+    catch_unwind(AssertUnwindSafe(|| read(format, name))).unwrap_or(Err(ImageError::CodecFault { format: name }))
 }
 
-/// Decodes a file of a known format: headers, checks, pixels, orientation.
-fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str, limits: &DecodeLimits) -> Result<Rgb8, ImageError> {
+/// Decodes a file of a known format: headers, checks, pixels, and how they are turned. `converts` tells that the caller
+/// makes a copy of another layout.
+fn open(
+    bytes: &[u8],
+    format: ImageFormat,
+    name: &'static str,
+    limits: &DecodeLimits,
+    converts: bool,
+) -> Result<(DynamicImage, Orientation), ImageError> {
     let jpeg = match format {
         ImageFormat::Jpeg => Some(jpeg_scan::scan(bytes)?),
         _ => None,
@@ -80,13 +114,14 @@ fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str, limits: &Dec
     check_size(width, height, limits)?;
     // Broken EXIF data says nothing about the pixels, so it only costs the rotation.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let needed = memory_needed(&decoder, orientation, jpeg.is_some_and(|facts| facts.progressive));
+    let copied = converts || decoder.color_type() != image::ColorType::Rgb8 || orientation != Orientation::NoTransforms;
+    let needed = memory_needed(&decoder, copied, jpeg.is_some_and(|facts| facts.progressive));
     if needed > limits.max_alloc_bytes {
         return Err(ImageError::TooMuchMemory { needed, limit: limits.max_alloc_bytes });
     }
     let size = Some((width, height));
     let pixels = DynamicImage::from_decoder(decoder).map_err(|error| translate(error, name, limits, size))?;
-    upright(flatten(pixels, name)?, orientation, name)
+    Ok((pixels, orientation))
 }
 
 /// Refuses sizes beyond the limits.
@@ -105,11 +140,10 @@ fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), Imag
 
 /// Bytes that decoding takes at its peak: the decoder's output, the RGB copy where one is made, and a progressive JPEG's
 /// coefficients (two bytes a sample, all kept until the last scan).
-fn memory_needed(decoder: &impl ImageDecoder, orientation: Orientation, progressive: bool) -> u64 {
+fn memory_needed(decoder: &impl ImageDecoder, copied: bool, progressive: bool) -> u64 {
     let (width, height) = decoder.dimensions();
     let decoded = decoder.total_bytes();
     let rgb = u64::from(width) * u64::from(height) * 3;
-    let copied = decoder.color_type() != image::ColorType::Rgb8 || orientation != Orientation::NoTransforms;
     let coefficients = if progressive { rgb.saturating_mul(2) } else { 0 };
     decoded.saturating_add(coefficients.max(if copied { rgb } else { 0 }))
 }

@@ -78,6 +78,12 @@ pub enum ImageError {
         /// Which feature.
         reason: String,
     },
+    /// A mask by transparency in a file that has none.
+    #[error("the {format} file has no alpha channel, so nothing in it is transparent")]
+    NoAlpha {
+        /// Name of the format.
+        format: &'static str,
+    },
     /// The decoder for the format failed on the file in a way it should not have.
     #[error("the {format} decoder failed on this file")]
     CodecFault {
@@ -93,6 +99,14 @@ pub enum ImageError {
         height: u32,
         /// Number of samples given.
         got: usize,
+    },
+    /// An image has another size than the one it belongs to.
+    #[error("{}x{} pixels, where {}x{} are needed", got.0, got.1, wanted.0, wanted.1)]
+    OtherSize {
+        /// Width and height needed.
+        wanted: (u32, u32),
+        /// Width and height that came.
+        got: (u32, u32),
     },
     /// An image could not be written.
     #[error("the image could not be encoded as {format}: {reason}")]

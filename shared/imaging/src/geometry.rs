@@ -46,6 +46,23 @@ fn cut(image: &Rgb8, area: CropBox) -> Rgb8 {
     Rgb8 { width: area.width, height: area.height, data }
 }
 
+/// The image on a larger canvas with its corner at `(left, top)`; the canvas around it repeats its edge. Where the canvas
+/// ends within the image, the rest is cut off. A side of zero counts as 1.
+#[must_use]
+pub fn on_canvas(image: &Rgb8, (left, top): (u32, u32), width: u32, height: u32) -> Rgb8 {
+    let (width, height) = (width.max(1), height.max(1));
+    let nearest = |at: u32, first: u32, side: u32| at.saturating_sub(first).min(side - 1) as usize;
+    let mut data = Vec::with_capacity(width as usize * height as usize * 3);
+    for y in 0..height {
+        let row = &image.data[nearest(y, top, image.height) * image.stride()..][..image.stride()];
+        for x in 0..width {
+            let first = nearest(x, left, image.width) * 3;
+            data.extend_from_slice(&row[first..first + 3]);
+        }
+    }
+    Rgb8 { width, height, data }
+}
+
 /// The image in the middle of a square of `fill`, as long as its longer side. An odd margin leaves its extra pixel on the
 /// right or the bottom.
 ///

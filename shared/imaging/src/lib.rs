@@ -6,18 +6,22 @@
 //!
 //! The crate knows neither tensors nor gRPC: pixels are a [`Rgb8`], so gateway, CLI and parity harness share it.
 
+mod blend;
 mod decode;
 mod encode;
 mod error;
 mod flatten;
 mod geometry;
 mod jpeg_scan;
+mod mask;
 mod resize;
 mod rgb8;
 
-pub use decode::{DecodeLimits, MAX_SIDE, decode};
+pub use blend::Blend;
+pub use decode::{DecodeLimits, MAX_SIDE, decode, decode_mask};
 pub use encode::{Format, encode, read_png_text};
 pub use error::ImageError;
-pub use geometry::{CropBox, centre_crop_to_aspect, pad_to_square, square_crop, square_pad};
+pub use geometry::{CropBox, centre_crop_to_aspect, on_canvas, pad_to_square, square_crop, square_pad};
+pub use mask::{Mask, MaskConvention};
 pub use resize::resize_bicubic;
 pub use rgb8::Rgb8;

@@ -44,7 +44,7 @@ mod state;
 
 pub use iteration::{ImagePlaces, Iteration};
 pub use model::{DecodeInput, Decoded, EncodeInput, Encoded, Source, SynthesisModel, probe_rows};
-pub use settings::{GuidanceSchedule, Settings};
+pub use settings::{GuidanceSchedule, Settings, redrawn_problem};
 pub use state::{Generation, Progress};
 
 pub use crate::mar::ImageGrid;

@@ -9,8 +9,8 @@ use candle_core::{Device, Tensor};
 use support::{OPS, model, normals};
 use unipic_models::diffusion::{Draws, HeadState, HeadStep, RecordedDraws};
 use unipic_models::generation::{
-    Decoded, Encoded, Generation, GenerationError, GuidanceSchedule, ImageGrid, Iteration, Settings, SynthesisModel,
-    probe_rows,
+    Decoded, Encoded, Generation, GenerationError, GuidanceSchedule, ImageGrid, Iteration, Settings, Source,
+    SynthesisModel, probe_rows,
 };
 use unipic_nn::Ops;
 use unipic_test_support::{assert_close, case, same_bits};
@@ -31,15 +31,27 @@ fn settings() -> Settings {
     }
 }
 
-/// Generations that have nothing in common: grid, iterations, head steps, guidance, images, and one is an edit.
-fn unlike(model: &SynthesisModel) -> Result<Vec<Generation>> {
+/// Places of [`EDIT_GRID`] that an edit redraws.
+const REDRAWN: [u32; 4] = [1, 4, 5, 8];
+const EDIT_GRID: ImageGrid = ImageGrid { rows: 5, cols: 2 };
+
+/// A source for edits, and settings for them.
+fn edit(model: &SynthesisModel) -> Result<(Settings, Source)> {
     let source = Tensor::from_vec(normals(5 * 2 * 16, 4), (5, 2, 16), &Device::Cpu)?;
-    let edit = Settings { grid: ImageGrid { rows: 5, cols: 2 }, seed: 12, ..settings() };
+    Ok((Settings { grid: EDIT_GRID, seed: 12, ..settings() }, model.source(&source)?))
+}
+
+/// Generations that have nothing in common: grid, iterations, head steps, guidance, images, and two are edits, of which
+/// one redraws a part.
+fn unlike(model: &SynthesisModel) -> Result<Vec<Generation>> {
+    let (edit, source) = edit(model)?;
+    let redraw = Settings { n_images: 2, ..edit.clone() };
     let one_branch = Settings { guidance_scale: 1.0, head_steps: 5, iterations: 7, ..settings() };
     let base = Settings { grid: ImageGrid { rows: 4, cols: 4 }, iterations: 2, n_images: 3, seed: 13, ..settings() };
     Ok(vec![
         Generation::seeded(settings(), None)?,
-        Generation::seeded(edit, Some(model.source(&source)?))?,
+        Generation::seeded(edit, Some(source.clone()))?,
+        Generation::seeded(redraw, Some(source))?.redrawing(&REDRAWN)?,
         Generation::seeded(one_branch, None)?,
         Generation::seeded(base, None)?,
     ])
@@ -144,6 +156,69 @@ fn an_iteration_can_be_repeated() -> Result<()> {
     let iteration = before.context("nothing left")?;
     assert_eq!(generation.encode_inputs(&iteration), generation.encode_inputs(&iteration));
     assert_eq!(generation.head_noise(&iteration, 0)?, generation.head_noise(&iteration, 0)?);
+    Ok(())
+}
+
+#[test]
+fn an_edit_of_some_places_keeps_the_others_latents_bit_for_bit() -> Result<()> {
+    let model = model(Ops::Inference)?;
+    let (settings, source) = edit(&model)?;
+    let mut generation = Generation::seeded(settings.clone(), Some(source.clone()))?.redrawing(&REDRAWN)?;
+    let drawn = finish(&model, &mut generation)?.flatten_all()?.to_vec1::<f32>()?;
+    for (place, (drawn, source)) in (0..10).zip(drawn.chunks(16).zip(source.latents.chunks(16))) {
+        assert_eq!(drawn == source, !REDRAWN.contains(&place), "place {place}");
+    }
+    // What is kept is seen: with another neighbourhood the same places become something else.
+    let whole = finish(&model, &mut Generation::seeded(settings, Some(source))?)?.flatten_all()?.to_vec1::<f32>()?;
+    assert!(REDRAWN.iter().any(|&place| drawn[place as usize * 16..][..16] != whole[place as usize * 16..][..16]));
+    Ok(())
+}
+
+#[test]
+fn an_edit_of_all_places_is_an_edit() -> Result<()> {
+    let model = model(Ops::Inference)?;
+    let (settings, source) = edit(&model)?;
+    let plain = finish(&model, &mut Generation::seeded(settings.clone(), Some(source.clone()))?)?;
+    let all = finish(&model, &mut Generation::seeded(settings, Some(source))?.redrawing(&EDIT_GRID.places())?)?;
+    assert!(same_bits(&plain, &all)?);
+    Ok(())
+}
+
+#[test]
+fn schedules_run_over_the_redrawn_places_alone() -> Result<()> {
+    let model = model(Ops::Inference)?;
+    let (settings, source) = edit(&model)?;
+    let settings = Settings { n_images: 2, guidance_scale: 3.0, ..settings };
+    let mut generation = Generation::seeded(settings, Some(source))?.redrawing(&REDRAWN)?;
+    assert_eq!((generation.progress().n_known, generation.progress().n_places), (6, 10));
+    let iterations = walk(&mut generation)?;
+    // Four places in four iterations leave 3, 2, 1 and 0; guidance takes the last by formula, 1.
+    assert_eq!(iterations.iter().map(|i| i.n_masked).collect::<Vec<_>>(), [4, 3, 2, 1]);
+    assert_eq!(iterations.iter().map(|i| i.guidance).collect::<Vec<_>>(), [1.5, 2.0, 2.5, 2.5]);
+    for image in 0..2 {
+        assert_eq!(iterations[0].images[image].known, [0, 2, 3, 6, 7, 9], "kept places are known at once");
+        let mut revealed: Vec<u32> = iterations.iter().flat_map(|i| i.images[image].reveal.clone()).collect();
+        revealed.sort_unstable();
+        assert_eq!(revealed, REDRAWN);
+    }
+    assert_eq!(generation.progress().n_known, 10);
+    Ok(())
+}
+
+#[test]
+fn places_that_no_edit_can_redraw_are_refused() -> Result<()> {
+    let model = model(Ops::Inference)?;
+    let (settings, source) = edit(&model)?;
+    for (places, problem) in [(&[][..], "empty"), (&[3, 1], "raster order"), (&[2, 2], "once"), (&[0, 10], "below 10")]
+    {
+        let refused = Generation::seeded(settings.clone(), Some(source.clone()))?.redrawing(places);
+        let Err(GenerationError::Setting { field: "redrawn_places", problem: told }) = refused else {
+            panic!("{places:?}: {refused:?}")
+        };
+        assert!(told.contains(problem), "{told}");
+    }
+    let refused = Generation::seeded(settings, None)?.redrawing(&[0]);
+    assert!(matches!(refused, Err(GenerationError::Setting { .. })), "without a source");
     Ok(())
 }
 

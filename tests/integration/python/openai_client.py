@@ -7,7 +7,9 @@ The test `openai_client.rs` runs this file as it is, so the README can point her
 
 import base64
 import json
+import struct
 import sys
+import zlib
 
 import openai
 
@@ -32,6 +34,40 @@ edited = client.images.edit(
     model=model, image=("drawn.png", drawn[0]), prompt="make the circle blue", extra_body=small
 )
 edited = edited.data[0].b64_json
+
+
+def mask_of(width, height, is_redrawn):
+    """A PNG that is transparent where the picture is to be redrawn. With Pillow: Image.new("RGBA", size) and putalpha."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def row(y):
+        return b"\0" + b"".join(b"\0\0\0" + (b"\0" if is_redrawn(x, y) else b"\xff") for x in range(width))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    pixels = zlib.compress(b"".join(row(y) for y in range(height)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+# The left half is redrawn, the right half comes back as it was.
+width, height = struct.unpack(">II", drawn[0][16:24])
+mask = mask_of(width, height, lambda x, y: x < width // 2)
+
+
+def redraw(**options):
+    answer = client.images.edit(
+        model=model,
+        image=("drawn.png", drawn[0]),
+        mask=("mask.png", mask),
+        prompt="make the circle blue",
+        extra_body=small | options,
+    )
+    return answer.data[0].b64_json
+
+
+hard = redraw()
+redraws = {"same_bytes": hard == redraw(), "other_than_whole": hard != edited, "feathered": hard != redraw(feather=8)}
 
 stream = client.images.generate(model=model, prompt="a red circle", stream=True, partial_images=1, extra_body=small)
 events = [event.type for event in stream]
@@ -70,6 +106,7 @@ print(
             "model": model,
             "images": len([image for image in drawn if image.startswith(b"\x89PNG")]),
             "same_bytes": same_bytes,
+            "redraws": redraws,
             "events": events,
             "same_text": streamed == answer.choices[0].message.content and answer.usage == chunks[-1].usage,
             "refused": refused,

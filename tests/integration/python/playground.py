@@ -299,6 +299,8 @@ def edit(at, number):
         at.bytes_of(first)
         expect(at.page.locator("#tray")).to_contain_text("make the circle green")
         at.audit("after an edit")
+    with step("edit a part of a made picture: painted by mouse and by keyboard"):
+        redraw(at, number)
     with step("edit a picture from a file and from the clipboard"):
         picture = at.out / "source.png"
         at.turn(number).locator(".frame-image").screenshot(path=picture)
@@ -313,6 +315,69 @@ def edit(at, number):
         }"""
         at.page.evaluate(paste, list(picture.read_bytes()))
         expect(at.page.locator("#tray")).to_contain_text("pasted.png")
+
+
+# Pixels of two pictures, as RGBA, that are not the same: how many in the left half, how many in the right.
+CHANGED = """
+([before, after, width]) => {
+  const changed = [0, 0];
+  for (let i = 0; i < before.length; i += 4) {
+    if (before[i] !== after[i] || before[i + 1] !== after[i + 1] || before[i + 2] !== after[i + 2]) {
+      changed[(i / 4) % width < width / 2 ? 0 : 1] += 1;
+    }
+  }
+  return changed;
+}
+"""
+
+
+def redraw(at, number):
+    at.turn(number).get_by_role("button", name="Edit this").click()
+    at.page.locator("#tray").get_by_role("button", name="Mark what to redraw").click()
+    dialog = at.page.get_by_role("dialog")
+    canvas = dialog.get_by_role("application", name="Part to redraw")
+    expect(canvas).to_be_focused()
+    at.audit("while a mask is painted")
+    box, shown = canvas.bounding_box(), dialog.get_by_role("img").bounding_box()
+    assert box == shown, f"the mask at {box} does not lie over the picture at {shown}"
+    left = box["x"] + box["width"] * 0.2
+    at.page.mouse.move(left, box["y"] + box["height"] * 0.2)
+    at.page.mouse.down()
+    at.page.mouse.move(left, box["y"] + box["height"] * 0.8, steps=5)
+    at.page.mouse.up()
+    # By keyboard: a dab to the left of the middle, and one that is taken back.
+    canvas.press("]")
+    for _ in range(8):
+        canvas.press("ArrowLeft")
+    canvas.press("Space")
+    for _ in range(8):
+        canvas.press("ArrowUp")
+    canvas.press("Space")
+    canvas.press("x")
+    at.shot("mask")
+    dialog.get_by_role("button", name="Use mask").click()
+    expect(dialog).to_be_hidden()
+    expect(at.page.locator("#tray")).to_contain_text("a part")
+    at.options(**CHEAP)
+    part = at.send("make the circle green")
+    at.wait(part, "done")
+    width, _, *before = at.bytes_of(number)
+    _, _, *after = at.bytes_of(part)
+    left_half, right_half = at.page.evaluate(CHANGED, [before, after, width])
+    assert left_half > 100 and right_half == 0, f"{left_half} pixels changed on the left, {right_half} on the right"
+    at.turn(part).get_by_role("button", name="Details and code").click()
+    viewer = at.page.get_by_role("dialog")
+    expect(viewer.get_by_role("link", name="mask.png")).to_be_visible()
+    for language in ("curl", "grpcurl", "Python"):
+        viewer.get_by_role("tab", name=language, exact=True).click()
+        expect(viewer.locator("code")).to_contain_text("mask")
+    at.page.keyboard.press("Escape")
+    # Used again, the picture comes back with its mask, which can be taken away.
+    at.turn(part).get_by_role("button", name="Use again").click()
+    at.page.locator("#tray").get_by_role("button", name="Change what to redraw").click()
+    dialog.get_by_role("button", name="Clear").click()
+    dialog.get_by_role("button", name="Use mask").click()
+    expect(at.page.locator("#tray")).not_to_contain_text("a part")
 
 
 def ask(at, number):

@@ -11,10 +11,11 @@ use futures::StreamExt;
 use integration::processes::{Cluster, Process, Sizes, binary, model};
 use tonic::Code;
 use unipic_api::pb::{
-    self, Backend, GenerateRequest, ImageOptions, Part, Role, Turn, UnderstandRequest, generate_response, part,
-    understand_response,
+    self, Backend, EditRequest, GenerateRequest, ImageOptions, Mask, Part, Role, Turn, UnderstandRequest,
+    edit_response, generate_response, part, understand_response,
 };
 use unipic_client::{CallOptions, UniPicClient};
+use unipic_imaging::{Format, Rgb8};
 
 const ONE_EACH: Sizes = Sizes { gateways: 1, understanding: 1, synthesis: 1, decoders: 1 };
 const TWO_EACH: Sizes = Sizes { gateways: 2, understanding: 2, synthesis: 2, decoders: 2 };
@@ -73,6 +74,59 @@ async fn draw(
         }
     }
     Ok(drawn)
+}
+
+/// An edit that redraws the middle of a picture, as long as `picture(_, 16, 1000)`.
+fn redraw() -> anyhow::Result<EditRequest> {
+    let png = |pixel: &dyn Fn(u32, u32) -> [u8; 3]| -> anyhow::Result<_> {
+        let data = (0..64 * 64).flat_map(|i| pixel(i % 64, i / 64)).collect();
+        Ok(unipic_imaging::encode(&Rgb8::new(64, 64, data)?, Format::Png, &[])?.into())
+    };
+    let is_marked = |x: u32, y: u32| (12..52).contains(&x) && (12..52).contains(&y);
+    let mask = Mask { image: png(&|x, y| [if is_marked(x, y) { 255 } else { 0 }; 3])?, ..Default::default() };
+    let image = png(&|x, y| [x as u8 * 3, y as u8 * 3, 99])?;
+    let options = picture(5, 16, 1000).options;
+    Ok(EditRequest { image, instruction: "a star".into(), options, mask: Some(mask), feather: 3, ..Default::default() })
+}
+
+/// As [`draw`], for an edit.
+async fn edit(
+    client: &UniPicClient,
+    request: EditRequest,
+    mut at_two: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Drawn> {
+    use edit_response::Event;
+    let mut drawn = Drawn::default();
+    let mut events = client.edit(request).await?;
+    let mut is_called = false;
+    while let Some(event) = events.next().await {
+        match event?.event {
+            Some(Event::Progress(progress)) if progress.iteration >= 2 && !is_called => {
+                is_called = true;
+                at_two()?;
+            }
+            Some(Event::Image(image)) => drawn.images.push(image.data.to_vec()),
+            Some(Event::Resumed(resumed)) => drawn.resumed.push(resumed.what()),
+            _ => {}
+        }
+    }
+    Ok(drawn)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_with_a_mask_outlives_its_decoder_and_its_synthesis() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut cluster = cluster(dir.path(), ONE_EACH).await?;
+    let client = client(&cluster)?;
+    let expected = edit(&client, redraw()?, || Ok(())).await?;
+    assert_eq!((expected.images.len(), expected.resumed.len()), (1, 0));
+    let decoder = edit(&client, redraw()?, || crash(&mut cluster.decoders[0])).await?;
+    assert!(decoder.images == expected.images, "another image behind another decoder");
+    assert!(decoder.resumed.contains(&Backend::Decoder), "{:?}", decoder.resumed);
+    let synthesis = edit(&client, redraw()?, || crash(&mut cluster.synthesis[0])).await?;
+    assert!(synthesis.images == expected.images, "another image by another synthesis");
+    assert!(synthesis.resumed.contains(&Backend::Synthesis), "{:?}", synthesis.resumed);
+    Ok(())
 }
 
 /// Kills a process and starts it again.

@@ -20,6 +20,8 @@ async fn the_openai_package_draws_edits_and_asks() -> anyhow::Result<()> {
     let said: serde_json::Value = serde_json::from_slice(&run.stdout)?;
     assert_eq!(said["images"], 2);
     assert_eq!(said["same_bytes"], true, "the same seed made other images");
+    let redraws = serde_json::json!({ "same_bytes": true, "other_than_whole": true, "feathered": true });
+    assert_eq!(said["redraws"], redraws, "edits with a mask");
     assert_eq!(said["events"], serde_json::json!(["image_generation.partial_image", "image_generation.completed"]));
     assert_eq!(said["same_text"], true, "the streamed answer differs from the whole one");
     assert_eq!(said["refused"], serde_json::json!(["mask", 404, "messages[0].role"]));

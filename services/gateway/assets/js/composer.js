@@ -117,7 +117,7 @@ export class Composer {
       this.#typed();
     }
     if (param && this.options.showError(param, message)) return;
-    if (param === "prompt" || param === "image" || param?.startsWith("messages")) this.#say(message);
+    if (["prompt", "image", "mask", "feather"].includes(param) || param?.startsWith("messages")) this.#say(message);
   }
 
   #request() {
@@ -186,6 +186,7 @@ export class Composer {
     byId("modes").querySelector(`[value=${this.#mode}]`).checked = true;
     byId("prompt-label").textContent = label;
     this.#prompt.placeholder = placeholder;
+    this.sources.isMaskable = this.#mode === "edit";
     this.sources.most = { draw: 0, edit: 1, ask: this.#model?.limits.max_images ?? 1 }[this.#mode];
     this.options.mode = this.#mode;
     this.#form.dataset.mode = this.#mode;

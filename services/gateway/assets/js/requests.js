@@ -1,6 +1,6 @@
 // Requests as the API takes them. A request of this page is
 // { mode: "draw" | "edit" | "ask", prompt, options, sources, history }: `options` has the API's names and only what was set,
-// `sources` are attached pictures, `history` earlier questions about them.
+// `sources` are attached pictures (of an edit perhaps with a `mask`, { blob, feather }), `history` earlier questions about them.
 
 /** JSON whose seed is a bare number of any length; `seed` is a string of digits. */
 function withSeed(body, seed) {
@@ -14,11 +14,19 @@ export function jsonBody({ prompt, options }) {
   return withSeed({ prompt, ...rest, response_format: "b64_json", stream: true }, seed);
 }
 
+/** What the file of a mask is called, here and in the code that is shown. */
+export const MASK_NAME = "mask.png";
+
 /** The form of an edit. */
 export function editForm({ prompt, options, sources }) {
   const form = new FormData();
   form.append("image", sources[0].blob, sources[0].name);
   form.append("prompt", prompt);
+  const { mask } = sources[0];
+  if (mask) {
+    form.append("mask", mask.blob, MASK_NAME);
+    form.append("feather", String(mask.feather));
+  }
   for (const [name, value] of Object.entries(options)) form.append(name, String(value));
   form.append("response_format", "b64_json");
   form.append("stream", "true");

@@ -1,6 +1,8 @@
 // The same request for other tools: curl and Python over HTTP, grpcurl over gRPC. Prompts are quoted for each language, so that
 // pasting one into a shell runs nothing but the request.
 
+import { MASK_NAME } from "./requests.js";
+
 /** A string as one word of a POSIX shell. */
 export function shellWord(text) {
   return `'${text.replaceAll("'", `'\\''`)}'`;
@@ -18,9 +20,10 @@ function json(body, indent) {
   return text.replace(/("seed": ?)"(\d+)"/, "$1$2");
 }
 
-/** The options with the seed that was used in place of the one that was asked for. */
-function exact({ options, seed }) {
-  const { partial_images: _, ...rest } = options;
+/** The options with the seed that was used in place of the one that was asked for, and of an edit how soft its mask is. */
+function exact({ mode, options, seed, source }) {
+  const { partial_images: _, ...given } = options;
+  const rest = mode === "edit" && source?.mask?.feather ? { ...given, feather: source.mask.feather } : given;
   return seed === null || seed === undefined ? rest : { ...rest, seed: String(seed) };
 }
 
@@ -53,7 +56,8 @@ function curl(made, origin) {
   }
   if (made.mode === "edit") {
     const fields = Object.entries(options).map(([name, value]) => `  --form-string ${shellWord(`${name}=${value}`)} \\\n`);
-    return `curl -sS ${origin}/v1/images/edits \\\n  -F ${shellWord(`image=@"${sourceName(made).replaceAll('"', '\\"')}"`)} \\\n${fields.join("")}  --form-string ${shellWord(`prompt=${made.prompt}`)} |\n  ${save}\n`;
+    const mask = made.source?.mask ? `  -F 'mask=@"${MASK_NAME}"' \\\n` : "";
+    return `curl -sS ${origin}/v1/images/edits \\\n  -F ${shellWord(`image=@"${sourceName(made).replaceAll('"', '\\"')}"`)} \\\n${mask}${fields.join("")}  --form-string ${shellWord(`prompt=${made.prompt}`)} |\n  ${save}\n`;
   }
   const messages = turnsOf(made).map(({ role, text, pictures }) => {
     if (pictures.length === 0) return { role, content: text };
@@ -66,7 +70,7 @@ function curl(made, origin) {
 }
 
 /** Options that proto JSON writes otherwise. */
-const OTHERWISE = ["size", "output_format", "negative_prompt", "guidance_schedule"];
+const OTHERWISE = ["feather", "size", "output_format", "negative_prompt", "guidance_schedule"];
 const FORMATS = { jpeg: "IMAGE_FORMAT_JPEG", webp: "IMAGE_FORMAT_WEBP", png: "IMAGE_FORMAT_PNG" };
 
 /** Options as the ImageOptions message in proto JSON. */
@@ -90,8 +94,10 @@ function grpcurl(made, origin, model) {
   }
   const file = (i) => inlined(sourceName(made, i));
   if (made.mode === "edit") {
-    const body = shellWord(JSON.stringify({ image: "@IMAGE0@", instruction: made.prompt, ...negative, options: imageOptions(options) }, null, 2));
-    return `printf '%s' ${body.replace("@IMAGE0@", () => file(0))} |\n  ${call("Edit", "-d @")} |\n  ${save}\n`;
+    const where = made.source?.mask ? { mask: { image: "@MASK@", convention: "MASK_CONVENTION_TRANSPARENT" }, feather: options.feather } : {};
+    const body = shellWord(JSON.stringify({ image: "@IMAGE0@", ...where, instruction: made.prompt, ...negative, options: imageOptions(options) }, null, 2));
+    const filled = body.replace("@IMAGE0@", () => file(0)).replace("@MASK@", () => inlined(MASK_NAME));
+    return `printf '%s' ${filled} |\n  ${call("Edit", "-d @")} |\n  ${save}\n`;
   }
   const turns = turnsOf(made).map(({ role, text, pictures }) => ({ role: `ROLE_${role.toUpperCase()}`, parts: [...pictures.map((i) => ({ image: `@IMAGE${i}@` })), { text }] }));
   const body = shellWord(JSON.stringify({ turns, ...options }, null, 2));
@@ -113,7 +119,8 @@ function python(made, origin) {
     return `${client}result = client.images.generate(\n${model}    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
   }
   if (made.mode === "edit") {
-    return `${client}result = client.images.edit(\n${model}    image=open(${literal(sourceName(made))}, "rb"),\n    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
+    const mask = made.source?.mask ? `    mask=open(${literal(MASK_NAME)}, "rb"),\n` : "";
+    return `${client}result = client.images.edit(\n${model}    image=open(${literal(sourceName(made))}, "rb"),\n${mask}    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
   }
   const uri = (source) => `{"type": "image_url", "image_url": {"url": data_uri(${literal(source.name)}, ${literal(source.blob.type)})}}`;
   const messages = turnsOf(made).map(({ role, text, pictures }) => {

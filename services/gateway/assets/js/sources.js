@@ -1,8 +1,9 @@
 // The tray of attached pictures: from a file, the clipboard, a drop, or one made before.
 
-import { announce, byId, el } from "./dom.js";
+import { announce, byId, el, iconButton } from "./dom.js";
 import { bytesText } from "./format.js";
 import { icon } from "./icons.js";
+import { MaskPainter } from "./mask.js";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"];
 
@@ -37,6 +38,8 @@ export class Sources extends EventTarget {
   #tray = byId("tray");
   #sources = [];
   #most = 0;
+  #isMaskable = false;
+  #painter = new MaskPainter();
 
   get all() {
     return this.#sources;
@@ -46,6 +49,12 @@ export class Sources extends EventTarget {
   set most(most) {
     this.#most = most;
     if (most > 0) this.#sources = this.#sources.slice(-most);
+    this.#show();
+  }
+
+  /** Whether a part of a picture can be marked, to be redrawn alone. */
+  set isMaskable(isMaskable) {
+    this.#isMaskable = isMaskable;
     this.#show();
   }
 
@@ -69,6 +78,18 @@ export class Sources extends EventTarget {
     byId("prompt").focus();
   }
 
+  /** Lets the person paint; what they mark replaces the mask that was. */
+  #mark(source) {
+    return this.#painter.open(source, (mask) => {
+      // Another object: a request under way keeps the mask that it was sent with.
+      const marked = { ...source, mask };
+      this.#sources = this.#sources.map((other) => (other === source ? marked : other));
+      announce(mask ? "A part is marked to be redrawn" : "Nothing is marked: everything is redrawn");
+      this.#show();
+      byId("prompt").focus();
+    });
+  }
+
   #show() {
     this.#tray.hidden = this.#most === 0 || this.#sources.length === 0;
     this.#tray.replaceChildren(...this.#sources.map((source) => this.#item(source)));
@@ -83,7 +104,11 @@ export class Sources extends EventTarget {
       icon("close"),
     );
     const thumb = source.url ? el("img", { class: "tray-thumb", src: source.url, alt: "" }) : el("span", { class: "tray-thumb" }, icon("picture"));
-    const words = el("span", { class: "tray-words" }, el("span", { class: "tray-label" }, source.label), el("span", { class: "tray-size" }, size));
-    return el("li", { class: "tray-item" }, thumb, words, remove);
+    const marked = this.#isMaskable && source.mask ? `${size} · a part` : size;
+    const words = el("span", { class: "tray-words" }, el("span", { class: "tray-label" }, source.label), el("span", { class: "tray-size" }, marked));
+    // What the browser cannot show cannot be painted on.
+    const canMark = this.#isMaskable && source.url && source.width;
+    const mark = canMark ? iconButton(source.mask ? "Change what to redraw" : "Mark what to redraw", icon("brush"), () => this.#mark(source)) : null;
+    return el("li", { class: "tray-item" }, thumb, words, mark, remove);
   }
 }

@@ -3,6 +3,7 @@
 import { announce, button, byId, el } from "./dom.js";
 import { copyText, fileName } from "./format.js";
 import { icon } from "./icons.js";
+import { MASK_NAME } from "./requests.js";
 import { snippets } from "./snippets.js";
 
 const LANGUAGES = [
@@ -64,6 +65,7 @@ export class Viewer {
     const facts = { ...options, ...(size ? { size } : {}), ...(made.seed ? { seed: made.seed } : {}) };
     const rows = Object.entries(facts).map(([name, value]) => [NAMES[name] ?? name, String(value)]);
     const from = made.source ? [made.source] : (made.sources ?? []);
+    if (made.mode === "edit" && made.source?.mask) rows.unshift(["Redrawn", sourceLink({ blob: made.source.mask.blob, name: MASK_NAME })]);
     if (from.length > 0) rows.unshift([made.mode === "ask" ? "About" : "From", from.map(sourceLink)]);
     rows.push(["Model", made.model]);
     if (made.at) rows.push(["Made", new Date(made.at).toLocaleString()]);

@@ -16,6 +16,7 @@ pub(super) fn image_request(error: ApiError, text: &str) -> ApiError {
         option @ ("iterations" | "head_steps" | "guidance_scale" | "guidance_schedule" | "temperature") => {
             format!("options.{option}")
         }
+        "redrawn_places" => "mask.image".to_owned(),
         source if source.starts_with("source") => "image".to_owned(),
         _ => text.to_owned(),
     })
@@ -62,6 +63,7 @@ mod tests {
             ("parameters.grid_rows", "options.height"),
             ("parameters.head_steps", "options.head_steps"),
             ("source.header.shape", "image"),
+            ("parameters.redrawn_places", "mask.image"),
             ("anything", "instruction"),
         ] {
             assert_eq!(field(image_request(internal(from), "instruction")), to);

@@ -63,7 +63,7 @@ pub(crate) async fn make_images<B: Backends>(
 ) -> Result<(), ApiError> {
     let place = take_place(ticket, &events).await?;
     let turn = Instant::now();
-    let parameters = flow.spec.parameters(flow.model.facts.synthesis.stride, flow.source.is_some());
+    let parameters = flow.spec.parameters(flow.model.facts.synthesis.stride, flow.source.as_ref());
     let mut delivery = Delivery::new(flow.spec.n);
     let mut attempts = Attempts::begin(&flow.gateway, pb::Backend::Synthesis, flow.call.deadline);
     let timings = loop {
@@ -157,18 +157,18 @@ impl<B: Backends> ImageFlow<B> {
     ) -> Result<(), ApiError> {
         let number = image.image;
         let Some(iteration) = delivery.preview(number)? else { return Ok(()) };
-        let data = self.gateway.shared.pictures.encode(image.pixels, self.spec.format, None).await?;
+        let pixels = self.composed(image.pixels).await?;
+        let data = self.gateway.shared.pictures.encode(pixels, self.spec.format, None).await?;
         let media_type = self.spec.format.media_type().to_owned();
         events.send(ImageEvent::Preview(pb::Preview { image: number, iteration, data, media_type })).await
     }
 
     async fn finished(&self, image: SynthesisImage, events: &Events<ImageEvent>) -> Result<(), ApiError> {
         let SynthesisImage { image: number, pixels, .. } = image;
-        self.check_size(&pixels)?;
+        let pixels = self.composed(pixels).await?;
         let (width, height) = (pixels.width, pixels.height);
-        let crop = self.source.as_ref().map(|source| source.crop);
         let text = (self.spec.format == Format::Png)
-            .then(|| metadata::describe(&self.model, &self.spec, crop.as_ref(), number))
+            .then(|| metadata::describe(&self.model, &self.spec, self.source.as_ref(), number))
             .flatten();
         let result = pb::ImageResult {
             image: number,
@@ -177,9 +177,18 @@ impl<B: Backends> ImageFlow<B> {
             width,
             height,
             seed: self.spec.seed,
-            crop,
+            crop: self.source.as_ref().map(|source| source.crop),
         };
         events.send(ImageEvent::Image(result)).await
+    }
+
+    /// A picture as it leaves: in an edit with a mask, what is outside it is the source's.
+    async fn composed(&self, pixels: Rgb8) -> Result<Rgb8, ApiError> {
+        self.check_size(&pixels)?;
+        match self.source.as_ref().and_then(|source| source.redraw.as_ref()) {
+            Some(redraw) => self.gateway.shared.pictures.blend(pixels, &redraw.blend).await,
+            None => Ok(pixels),
+        }
     }
 
     /// An image of another size than asked for must not leave as if it were the right one.

@@ -24,9 +24,9 @@ pub(super) fn prompt_bytes(limits: &LimitsConfig) -> usize {
     (limits.max_prompt_bytes as usize).saturating_mul(12).saturating_add(BESIDE)
 }
 
-/// Bytes of an edit's form.
+/// Bytes of an edit's form: an image and a mask.
 pub(super) fn form_bytes(limits: &LimitsConfig) -> usize {
-    prompt_bytes(limits).saturating_add(limits.max_image_bytes as usize)
+    prompt_bytes(limits).saturating_add((limits.max_image_bytes as usize).saturating_mul(2))
 }
 
 /// Bytes of a conversation: what gRPC takes, with its images in base64.
@@ -52,9 +52,8 @@ pub(super) struct Form {
     pub(super) files: Vec<(String, Bytes)>,
 }
 
-/// The parts of a request that must be a form. The parts named in `files` are kept as bytes; those in `skipped` are left
-/// unread, and stand among the texts with none.
-pub(super) async fn form(request: Request, most: usize, files: &[&str], skipped: &[&str]) -> Result<Form, HttpError> {
+/// The parts of a request that must be a form. The parts named in `files` are kept as bytes.
+pub(super) async fn form(request: Request, most: usize, files: &[&str]) -> Result<Form, HttpError> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(kind).map_err(|_| unsupported("multipart/form-data"))?;
     let body = Body::new(limited(request, most)?).into_data_stream();
@@ -69,8 +68,6 @@ pub(super) async fn form(request: Request, most: usize, files: &[&str], skipped:
         let name = part.name().unwrap_or_default().to_owned();
         if files.contains(&name.as_str()) {
             form.files.push((name, part.bytes().await.map_err(failed)?));
-        } else if skipped.contains(&name.as_str()) {
-            form.texts.push((name, String::new()));
         } else {
             let text = String::from_utf8(part.bytes().await.map_err(failed)?.into());
             let text = text.map_err(|_| ApiError::invalid(&name, "must be a text in UTF-8"))?;

@@ -41,8 +41,6 @@ pub(super) enum Kind {
     Only(&'static [&'static str], &'static str),
     /// Taken from clients that send it always, without effect.
     Ignored,
-    /// Known, and refused for a reason.
-    Refused(&'static str),
 }
 
 /// A table of fields; a request may have several.
@@ -68,7 +66,6 @@ impl Fields {
         for (name, value) in &given {
             match field(tables, name).map(|field| field.kind) {
                 None => fields.wrong(name, "is not a field of this request"),
-                Some(Kind::Refused(why)) => fields.wrong(name, why),
                 Some(Kind::Only(values, why)) if !is_one_of(value, values) => {
                     fields.wrong(name, format!("must be {}: {why}", values.join(" or ")));
                 }

@@ -5,11 +5,13 @@ mod options;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use futures::StreamExt;
 use unipic_api::{ApiError, pb};
 
 pub(super) use options::{EDIT_FIELDS, GENERATION_FIELDS, IMAGE_FIELDS, MAX_PARTIAL_IMAGES};
 
+use super::body::Form;
 use super::error::HttpError;
 use super::fields::Fields;
 use super::{body, json, stream};
@@ -18,11 +20,12 @@ use crate::caller::Caller;
 use crate::events::EventStream;
 use crate::flows::{ImageEvent, rename};
 use crate::gateway::Gateway;
+use crate::model::Model;
 use answer::Told;
 use options::Plan;
 
-/// The parts of a form that hold the source.
-const SOURCES: [&str; 2] = ["image", "image[]"];
+/// The parts of a form that hold files: the source under either name, and the mask.
+const FILES: [&str; 3] = ["image", "image[]", "mask"];
 
 /// Draws images from a prompt.
 pub(super) async fn generate<B: Backends>(
@@ -52,23 +55,54 @@ pub(super) async fn edit<B: Backends>(
     let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let most = body::form_bytes(&gateway.shared.config.limits);
-    let mut form = body::form(request, most, &SOURCES, &["mask"]).await?;
+    let (request, plan) = read_edit(body::form(request, most, &FILES).await?, &model)?;
+    let events = gateway.start_edit(request, caller).await.map_err(public)?;
+    answer(events, Told::new("image_edit", plan, &model.name)).await
+}
+
+/// What an edit's form asks for.
+fn read_edit(form: Form, model: &Model) -> Result<(pb::EditRequest, Plan), HttpError> {
     let mut fields = Fields::of_form(form.texts, &[IMAGE_FIELDS, EDIT_FIELDS]);
-    let source = form.files.pop().map(|(_, file)| file);
-    match (&source, form.files.len()) {
-        (None, _) => fields.wrong("image", "must hold the image to edit, as a file"),
-        (Some(_), 0) => {}
-        (Some(_), more) => fields.wrong("image", format!("must hold exactly one image, not {}", more + 1)),
+    let (masks, sources): (Vec<_>, Vec<_>) = form.files.into_iter().partition(|(name, _)| name == "mask");
+    let image = one_file(&mut fields, "image", sources);
+    if image.is_none() {
+        fields.wrong("image", "must hold the image to edit, as a file");
     }
-    let plan = Plan::read(fields, &model)?;
+    let mask = one_file(&mut fields, "mask", masks);
+    let convention = pb::MaskConvention::Transparent as i32;
+    let extend = margins(&mut fields);
+    let feather = fields.count("feather").unwrap_or(0);
+    let mut plan = Plan::read(fields, model)?;
+    if extend.is_some() && !plan.is_sized {
+        // Then it follows from the image, which is not decoded yet.
+        (plan.options.width, plan.options.height) = (None, None);
+    }
     let request = pb::EditRequest {
-        image: source.unwrap_or_default(),
+        image: image.unwrap_or_default(),
         instruction: plan.prompt.clone(),
         negative_prompt: plan.negative_prompt.clone(),
         options: Some(plan.options),
+        mask: mask.map(|image| pb::Mask { image, convention }),
+        extend,
+        feather,
     };
-    let events = gateway.start_edit(request, caller).await.map_err(public)?;
-    answer(events, Told::new("image_edit", plan, &model.name)).await
+    Ok((request, plan))
+}
+
+/// The file of a field, of which there may be one.
+fn one_file(fields: &mut Fields, name: &str, mut files: Vec<(String, Bytes)>) -> Option<Bytes> {
+    if files.len() > 1 {
+        fields.wrong(name, format!("must hold exactly one image, not {}", files.len()));
+    }
+    files.pop().map(|(_, file)| file)
+}
+
+/// Margins to draw around the source, where any side has one.
+fn margins(fields: &mut Fields) -> Option<pb::Margins> {
+    let [left, top, right, bottom] =
+        ["extend_left", "extend_top", "extend_right", "extend_bottom"].map(|name| fields.count(name).unwrap_or(0));
+    let margins = pb::Margins { left, top, right, bottom };
+    (margins != pb::Margins::default()).then_some(margins)
 }
 
 /// Tells a flow's events as they come, or all at its end.
@@ -87,6 +121,7 @@ fn public(error: ApiError) -> HttpError {
         "width" | "height" => "size".to_owned(),
         "preview_every" => "partial_images".to_owned(),
         "instruction" => "prompt".to_owned(),
+        "mask.image" => "mask".to_owned(),
         other => other.to_owned(),
     });
     renamed.into()

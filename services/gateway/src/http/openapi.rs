@@ -43,8 +43,7 @@ const CHAT: &str = "A chat.completion, or a stream of chat.completion.chunk that
 
 fn operation(summary: &str, media_type: &str, tables: &[Table], required: &[&str], answer: &str) -> Value {
     let fields = tables.iter().flat_map(|table| table.iter());
-    let known = fields.filter(|field| !matches!(field.kind, Kind::Refused(_)));
-    let properties: Map<String, Value> = known.map(|field| (field.name.to_owned(), property(field))).collect();
+    let properties: Map<String, Value> = fields.map(|field| (field.name.to_owned(), property(field))).collect();
     let schema = json!({
         "type": "object", "properties": properties, "required": required, "additionalProperties": false,
     });
@@ -93,7 +92,7 @@ fn property(field: &Field) -> Value {
             let values: Vec<Value> = values.iter().filter_map(|value| serde_json::from_str(value).ok()).collect();
             json!({ "enum": values })
         }
-        Kind::Ignored | Kind::Refused(_) => json!({}),
+        Kind::Ignored => json!({}),
     };
     let about = match field.kind {
         Kind::Ignored => format!("Accepted and ignored. {}", field.about),

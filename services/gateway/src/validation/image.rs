@@ -3,10 +3,10 @@
 use unipic_api::{ApiError, pb};
 use unipic_imaging::Format;
 
-use super::Violations;
+use super::{Violations, change};
 use crate::admission::{Kind, Work};
 use crate::model::Model;
-use crate::pictures::{Pictures, Source};
+use crate::pictures::{Output, Pictures, Source};
 
 /// Everything an image request asks for, explicit and within the limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,20 +45,31 @@ pub(crate) fn generate(request: pb::GenerateRequest, model: &Model) -> Result<Im
     Ok(spec)
 }
 
-/// Judges an Edit request, its image included.
+/// Judges an Edit request, its image and its mask included.
 pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pictures) -> Result<EditSpec, ApiError> {
     let mut violations = Violations::default();
     let decoded = pictures.decode(request.image).await?;
     let source = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
+    let asked = (request.mask, request.extend, request.feather);
+    let change = change::change(&mut violations, asked, source.as_ref(), pictures).await?;
     violations.words("instruction", &request.instruction, model.limits.max_prompt_bytes);
     violations.text("negative_prompt", &request.negative_prompt, model.limits.max_prompt_bytes);
-    let mut spec = options(&mut violations, request.options.unwrap_or_default(), model);
+    let mut asked = request.options.unwrap_or_default();
+    if let (Some(source), Some(_), None, None) = (&source, request.extend, asked.width, asked.height) {
+        let (width, height) = change.canvas_size(source);
+        let (width, height) = model.size_like(width, height);
+        (asked.width, asked.height) = (Some(width), Some(height));
+    }
+    let mut spec = options(&mut violations, asked, model);
     violations.into_result()?;
     spec.prompt = request.instruction;
     spec.negative_prompt = request.negative_prompt;
     // No image and no violation cannot both be.
     let source = source.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
-    let source = pictures.fit(source, spec.width, spec.height).await?;
+    let output = Output { width: spec.width, height: spec.height, stride: model.facts.synthesis.stride };
+    let is_masked = change.mask.is_some();
+    let source = pictures.fit(source, change, output).await?;
+    change::check_kept(&source, is_masked)?;
     Ok(EditSpec { image: spec, source })
 }
 
@@ -149,12 +160,13 @@ impl ImageSpec {
         Work { kind: Kind::Image, cost: places * u64::from(self.iterations) * branches, pixels }
     }
 
-    /// What the synthesis service is asked for.
-    pub(crate) fn parameters(&self, stride: u32, has_source: bool) -> pb::SynthesisParameters {
+    /// What the synthesis service is asked for; of an edit, with its source.
+    pub(crate) fn parameters(&self, stride: u32, source: Option<&Source>) -> pb::SynthesisParameters {
+        let redraw = source.and_then(|source| source.redraw.as_ref());
         pb::SynthesisParameters {
             prompt: self.prompt.clone(),
             negative_prompt: self.negative_prompt.clone(),
-            has_source,
+            has_source: source.is_some(),
             seed: self.seed,
             n_images: self.n,
             grid_rows: self.height / stride,
@@ -166,6 +178,7 @@ impl ImageSpec {
             temperature: self.temperature,
             preview_every: self.preview_every,
             first_image: 0,
+            redrawn_places: redraw.map(|redraw| redraw.places.clone()).unwrap_or_default(),
         }
     }
 

@@ -293,6 +293,34 @@ pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
     encode(&Rgb8::new(width, height, data).expect("fits"), Format::Png, &[]).expect("encodes")
 }
 
+/// The PNG file of an image.
+pub(crate) fn png_of(image: &Rgb8) -> Vec<u8> {
+    encode(image, Format::Png, &[]).expect("encodes")
+}
+
+/// An image of noise between 0 and 199: none of its pixels is what the fakes draw for a seed of 250.
+pub(crate) fn noise(width: u32, height: u32) -> Rgb8 {
+    let sample = |i: u32| ((i.wrapping_mul(2_654_435_761) >> 24) * 200 / 256) as u8;
+    Rgb8::new(width, height, (0..width * height * 3).map(sample).collect()).expect("fits")
+}
+
+/// The PNG file of a mask, white where `is_marked`.
+pub(crate) fn white_mask(width: u32, height: u32, is_marked: impl Fn(u32, u32) -> bool) -> Vec<u8> {
+    let pixel = |i: u32| [if is_marked(i % width, i / width) { 255 } else { 0 }; 3];
+    png_of(&Rgb8::new(width, height, (0..width * height).flat_map(pixel).collect()).expect("fits"))
+}
+
+/// The PNG file of a mask, transparent where `is_marked` and white elsewhere.
+pub(crate) fn transparent_mask(width: u32, height: u32, is_marked: impl Fn(u32, u32) -> bool) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgba);
+    let pixel = |i: u32| [255, 255, 255, if is_marked(i % width, i / width) { 0 } else { 255 }];
+    let data: Vec<u8> = (0..width * height).flat_map(pixel).collect();
+    encoder.write_header().and_then(|mut writer| writer.write_image_data(&data)).expect("encodes");
+    file
+}
+
 pub(crate) fn text(text: &str) -> pb::Part {
     pb::Part { content: Some(pb::part::Content::Text(text.to_owned())) }
 }

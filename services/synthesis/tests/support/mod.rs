@@ -138,7 +138,20 @@ pub fn settings(seed: u64) -> Settings {
 }
 
 pub fn spec(prompt: &str, settings: Settings) -> SynthesisSpec {
-    SynthesisSpec { prompt: prompt.into(), negative_prompt: None, source: None, settings, preview_every: 0 }
+    SynthesisSpec {
+        prompt: prompt.into(),
+        negative_prompt: None,
+        source: None,
+        redrawn: Vec::new(),
+        settings,
+        preview_every: 0,
+    }
+}
+
+/// An edit that redraws a part.
+pub fn redraw(settings: Settings) -> SynthesisSpec {
+    let redrawn = vec![1, 5, 6, 9, 10, 15];
+    SynthesisSpec { source: Some(picture(64, 64)), redrawn, ..spec("make it blue", settings) }
 }
 
 /// An image with something in it.

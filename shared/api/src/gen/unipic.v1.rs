@@ -577,6 +577,10 @@ pub struct SynthesisParameters {
     /// Number of the first image, so that a retry can make the rest of a request.
     #[prost(uint32, tag = "14")]
     pub first_image: u32,
+    /// Of an edit, the places that are redrawn, by their raster numbers (row · grid_cols + column) in rising order; all others
+    /// keep the latents of the source. Empty for all places.
+    #[prost(uint32, repeated, tag = "15")]
+    pub redrawn_places: ::prost::alloc::vec::Vec<u32>,
 }
 /// Server side.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -625,7 +629,7 @@ pub struct SynthesisProgress {
     /// Iterations in all.
     #[prost(uint32, tag = "2")]
     pub iterations: u32,
-    /// Latent places known so far, over all images.
+    /// Latent places known so far, over all images. Those that an edit with a mask keeps are known from the start.
     #[prost(uint32, tag = "3")]
     pub known_tokens: u32,
     /// Latent places in all.
@@ -2104,6 +2108,47 @@ pub struct EditRequest {
     /// Sampling. The source is centre-cropped to the output's aspect and resized to it; the result tells the crop.
     #[prost(message, optional, tag = "4")]
     pub options: ::core::option::Option<ImageOptions>,
+    /// Where to change it; left out, everywhere, or with `extend` in the margins alone.
+    #[prost(message, optional, tag = "5")]
+    pub mask: ::core::option::Option<Mask>,
+    /// Margins to draw around the source. Size and crop are then those of the source with its margins; where neither width nor
+    /// height is given, the result has that size itself if it can, else its aspect.
+    #[prost(message, optional, tag = "6")]
+    pub extend: ::core::option::Option<Margins>,
+    /// With a mask or margins, how far the seam is blended, in pixels of the result, at most 256: at the seam the redrawn part
+    /// begins as the source and becomes itself over so many pixels. Pixels that are kept are not touched. 0 for a hard edge.
+    #[prost(uint32, tag = "7")]
+    pub feather: u32,
+}
+/// Margins around a source image, in its pixels. They are redrawn whole; until then they repeat the source's edge, which is
+/// what the model sees of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Margins {
+    /// On the left.
+    #[prost(uint32, tag = "1")]
+    pub left: u32,
+    /// Above.
+    #[prost(uint32, tag = "2")]
+    pub top: u32,
+    /// On the right.
+    #[prost(uint32, tag = "3")]
+    pub right: u32,
+    /// Below.
+    #[prost(uint32, tag = "4")]
+    pub bottom: u32,
+}
+/// Where an edit changes its source. The mask is cropped and resized with the source; a pixel of the result is redrawn when
+/// any part of it is. All other pixels of the result are those of the cropped and resized source, bit for bit where the
+/// output format is lossless.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mask {
+    /// A file of the source's width and height, upright; formats and limits as in EditRequest.image. It must mark at least
+    /// one pixel of the part of the source that is used.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub image: ::prost::bytes::Bytes,
+    /// Which of its pixels are redrawn.
+    #[prost(enumeration = "MaskConvention", tag = "2")]
+    pub convention: i32,
 }
 /// An event of an edit.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2153,7 +2198,7 @@ pub struct Progress {
     /// Iterations in all.
     #[prost(uint32, tag = "2")]
     pub iterations: u32,
-    /// Latent places known so far, over all images.
+    /// Latent places known so far, over all images. Those that a mask keeps are known from the start.
     #[prost(uint32, tag = "3")]
     pub known_tokens: u32,
     /// Latent places in all.
@@ -2207,7 +2252,7 @@ pub struct ImageResult {
     #[prost(message, optional, tag = "7")]
     pub crop: ::core::option::Option<CropBox>,
 }
-/// A part of a source image, in pixels of the upright source.
+/// A part of a source image, in pixels of the upright source with its margins, where it has any.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CropBox {
     /// Left edge.
@@ -2516,6 +2561,40 @@ impl EncoderPath {
             "ENCODER_PATH_UNSPECIFIED" => Some(Self::Unspecified),
             "ENCODER_PATH_SIGLIP2" => Some(Self::Siglip2),
             "ENCODER_PATH_MAR" => Some(Self::Mar),
+            _ => None,
+        }
+    }
+}
+/// How the pixels of a mask are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MaskConvention {
+    /// The default: white is redrawn.
+    Unspecified = 0,
+    /// Pixels brighter than middle grey are redrawn, the others are kept. Transparent parts count as black.
+    White = 1,
+    /// Pixels less than half opaque are redrawn, whatever their colour, the others are kept; the file must have an alpha
+    /// channel. OpenAI's convention.
+    Transparent = 2,
+}
+impl MaskConvention {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MASK_CONVENTION_UNSPECIFIED",
+            Self::White => "MASK_CONVENTION_WHITE",
+            Self::Transparent => "MASK_CONVENTION_TRANSPARENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MASK_CONVENTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "MASK_CONVENTION_WHITE" => Some(Self::White),
+            "MASK_CONVENTION_TRANSPARENT" => Some(Self::Transparent),
             _ => None,
         }
     }

@@ -28,6 +28,7 @@ pub struct ImagePlaces {
 
 impl ImagePlaces {
     /// Splits an image's order, whose first `n_masked` places are unknown now and whose first `n_left` stay so.
+    /// Places that an edit keeps stand at its end.
     pub(super) fn split(order: &[u32], n_masked: usize, n_left: usize) -> Self {
         let sorted = |places: &[u32]| {
             let mut places = places.to_vec();
@@ -38,10 +39,11 @@ impl ImagePlaces {
     }
 }
 
-/// The published count of places that are masked after iteration k of S: max(1, min(masked − 1, ⌊N·cos(π/2·(k+1)/S)⌋)).
-pub(super) fn n_masked_next(n_masked: usize, n_places: usize, index: usize, n_iterations: usize) -> usize {
+/// The published count of places that are masked after iteration k of S: max(1, min(masked − 1, ⌊N·cos(π/2·(k+1)/S)⌋)),
+/// where N are the places to draw: all of them, or those that an edit with a mask redraws.
+pub(super) fn n_masked_next(n_masked: usize, n_drawn: usize, index: usize, n_iterations: usize) -> usize {
     let share = (FRAC_PI_2 * (index + 1) as f64 / n_iterations as f64).cos();
-    let scheduled = (n_places as f64 * share).floor() as usize;
+    let scheduled = (n_drawn as f64 * share).floor() as usize;
     scheduled.min(n_masked.saturating_sub(1)).max(1)
 }
 

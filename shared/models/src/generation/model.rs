@@ -1,5 +1,7 @@
 //! The networks that the synthesis service holds, over packed inputs of several generations.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 use unipic_nn::Build;
 use unipic_weights::config::ModelConfig;
@@ -80,6 +82,8 @@ pub struct Source {
     pub z_full: Tensor,
     /// The decoder's embedding of `x_con`, `[K + N, D]`, which masked places hold in every iteration.
     pub embedded: Tensor,
+    /// The image's own latents `[N, 16]`, on the host: what an edit with a mask keeps.
+    pub latents: Arc<[f32]>,
 }
 
 impl EncodeInput {
@@ -153,11 +157,11 @@ impl SynthesisModel {
     /// When the shape does not fit or the device fails.
     pub fn source(&self, latents: &Tensor) -> Result<Source> {
         let input = EncodeInput::known(latents)?;
-        let grid = input.grid;
+        let (grid, latents) = (input.grid, Arc::from(input.latents.as_slice()));
         let Some(Encoded { x_enc, z_enc }) = self.encode(&[input])?.pop() else {
             candle_core::bail!("the source image was not encoded")
         };
-        Ok(Source { grid, embedded: self.decoder.embed(&x_enc)?, x_con: x_enc, z_full: z_enc })
+        Ok(Source { grid, embedded: self.decoder.embed(&x_enc)?, x_con: x_enc, z_full: z_enc, latents })
     }
 
     /// MAR's encoding conditioned by the language model: `x_enc + proj_out(hidden)`, buffers first.

@@ -73,15 +73,24 @@ impl Settings {
         Ok(())
     }
 
-    /// Guidance of an iteration after which `n_masked_next` places stay unknown.
-    pub(super) fn guidance(&self, n_masked_next: usize) -> f32 {
-        let n_places = self.grid.n_places() as f64;
+    /// Guidance of an iteration after which `n_masked_next` of the `n_drawn` places stay unknown.
+    pub(super) fn guidance(&self, n_masked_next: usize, n_drawn: usize) -> f32 {
+        let n_drawn = n_drawn as f64;
         let guidance = match self.guidance_schedule {
             GuidanceSchedule::Constant => self.guidance_scale,
-            GuidanceSchedule::Linear => {
-                1.0 + (self.guidance_scale - 1.0) * (n_places - n_masked_next as f64) / n_places
-            }
+            GuidanceSchedule::Linear => 1.0 + (self.guidance_scale - 1.0) * (n_drawn - n_masked_next as f64) / n_drawn,
         };
         guidance as f32
     }
+}
+
+/// What is wrong with these as the places that an edit redraws, if anything: there must be some, on the grid, each once and
+/// in raster order.
+pub fn redrawn_problem(places: &[u32], grid: ImageGrid) -> Option<String> {
+    let n_places = grid.n_places();
+    let Some(last) = places.last() else { return Some("must not be empty".to_owned()) };
+    if !places.is_sorted_by(|a, b| a < b) {
+        return Some("must be in raster order, each at most once".to_owned());
+    }
+    (*last as usize >= n_places).then(|| format!("must be below {n_places}, not {last}"))
 }

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::iteration::{ImagePlaces, Iteration, n_masked_next};
 use super::model::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
+use super::settings::redrawn_problem;
 use super::{GenerationError, Settings};
 use crate::diffusion::noise::{CounterDraws, Draws, PlaceDraw};
 use crate::diffusion::{DrawsError, HeadState};
@@ -15,10 +16,12 @@ pub struct Generation {
     settings: Settings,
     source: Option<Source>,
     draws: Box<dyn Draws>,
-    /// Of every image the places; those that stay unknown longest come first.
+    /// Of every image the places; those that stay unknown longest come first, those that are kept last.
     orders: Vec<Vec<u32>>,
     /// Of every image `[N, 16]`; zero where unknown.
     latents: Vec<Vec<f32>>,
+    /// Places of each image that are unknown at the start.
+    n_drawn: usize,
     n_masked: usize,
     /// The iteration to look at next; it is skipped when it would reveal nothing.
     next_index: usize,
@@ -51,7 +54,8 @@ impl Generation {
         let order = |image: usize| checked_order(draws.order(settings.first_image + image as u32, n_places)?, n_places);
         let orders = (0..settings.n_images).map(order).collect::<Result<_, _>>()?;
         let latents = vec![vec![0.0; n_places * LATENT_CHANNELS]; settings.n_images];
-        Ok(Self { settings, source, draws, orders, latents, n_masked: n_places, next_index: 0 })
+        let (n_drawn, n_masked) = (n_places, n_places);
+        Ok(Self { settings, source, draws, orders, latents, n_drawn, n_masked, next_index: 0 })
     }
 
     /// The same with the draws of the settings' seed.
@@ -61,6 +65,30 @@ impl Generation {
     pub fn seeded(settings: Settings, source: Option<Source>) -> Result<Self, GenerationError> {
         let draws = CounterDraws::new(settings.seed);
         Self::new(settings, source, Box::new(draws))
+    }
+
+    /// The same edit, before its first iteration, drawing only these places (in raster order): everywhere else the
+    /// source's latents are known from the start and stay as they are. Places are drawn in the order they would have among
+    /// all, and the schedules of masking and guidance run over them alone.
+    ///
+    /// # Errors
+    /// When there is no source, or the places are none or not on the grid.
+    pub fn redrawing(mut self, places: &[u32]) -> Result<Self, GenerationError> {
+        let refuse = |problem| GenerationError::Setting { field: "redrawn_places", problem };
+        let source = self.source.as_ref().ok_or_else(|| refuse("need a source image to keep the rest of".into()))?;
+        if let Some(problem) = redrawn_problem(places, self.settings.grid) {
+            return Err(refuse(problem));
+        }
+        let is_redrawn = |place: &u32| places.binary_search(place).is_ok();
+        for (order, latents) in self.orders.iter_mut().zip(&mut self.latents) {
+            let (redrawn, kept): (Vec<u32>, Vec<u32>) = order.iter().partition(|place| is_redrawn(place));
+            for &place in &kept {
+                latents[channels_of(place)].copy_from_slice(&source.latents[channels_of(place)]);
+            }
+            *order = [redrawn, kept].concat();
+        }
+        (self.n_drawn, self.n_masked) = (places.len(), places.len());
+        Ok(self)
     }
 
     /// What was asked for.
@@ -79,16 +107,16 @@ impl Generation {
         if self.n_masked == 0 {
             return None;
         }
-        let (n_places, n_iterations) = (self.settings.grid.n_places(), self.settings.iterations);
+        let n_iterations = self.settings.iterations;
         let is_last = |index: usize| index + 1 >= n_iterations;
-        let next_count = |index| n_masked_next(self.n_masked, n_places, index, n_iterations);
+        let next_count = |index| n_masked_next(self.n_masked, self.n_drawn, index, n_iterations);
         // Only a single unknown place can be left alone, and it stays the only one until the last iteration reveals it.
         let stays = |index: &usize| !is_last(*index) && next_count(*index) == self.n_masked;
         let index = if stays(&self.next_index) { n_iterations - 1 } else { self.next_index };
         let n_left = if is_last(index) { 0 } else { next_count(index) };
         let images = self.orders.iter().map(|order| ImagePlaces::split(order, self.n_masked, n_left)).collect();
         // The published schedule takes the count by formula, which is 1 in the last iteration too.
-        let guidance = self.settings.guidance(next_count(index));
+        let guidance = self.settings.guidance(next_count(index), self.n_drawn);
         Some(Iteration { index, guidance, n_masked: self.n_masked, n_revealed: self.n_masked - n_left, images })
     }
 

@@ -94,11 +94,13 @@ impl Told {
         *sent += 1;
         let name = format!("{}.partial_image", self.task);
         let options = &self.plan.options;
+        // Not known here where it follows from an image with margins.
+        let size = options.width.zip(options.height).map(|(width, height)| format!("{width}x{height}"));
         let data = json!({
             "type": name,
             "b64_json": STANDARD.encode(&preview.data),
             "created_at": self.created,
-            "size": format!("{}x{}", options.width.unwrap_or(0), options.height.unwrap_or(0)),
+            "size": size,
             "output_format": format_name(&preview.media_type),
             "background": "opaque",
             "partial_image_index": index,

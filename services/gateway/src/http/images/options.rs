@@ -78,9 +78,25 @@ pub(in crate::http) const EDIT_FIELDS: Table = &[
     },
     Field {
         name: "mask",
-        kind: Kind::Refused("masks are not supported yet; say in the prompt what to change"),
-        about: "",
+        kind: Kind::File,
+        about: "One file of the image's width and height with an alpha channel, such as a PNG: what is transparent is \
+                redrawn, what is opaque comes back as it was, bit for bit in lossless formats. Everything when left out.",
     },
+    Field {
+        name: "feather",
+        kind: Kind::Whole,
+        about: "With a mask or margins, how far the seam is blended, in pixels of the result, inside the redrawn part. \
+                Default 0.",
+    },
+    Field {
+        name: "extend_left",
+        kind: Kind::Whole,
+        about: "Pixels to draw on the left of the image. With any margin and without a size, the result has the size, or \
+                else the aspect, of the image with its margins.",
+    },
+    Field { name: "extend_top", kind: Kind::Whole, about: "Pixels to draw above the image." },
+    Field { name: "extend_right", kind: Kind::Whole, about: "Pixels to draw on the right of the image." },
+    Field { name: "extend_bottom", kind: Kind::Whole, about: "Pixels to draw below the image." },
     Field { name: "input_fidelity", kind: Kind::Ignored, about: "" },
 ];
 
@@ -93,6 +109,8 @@ pub(super) struct Plan {
     pub(super) is_streamed: bool,
     /// Previews of each image, at most.
     pub(super) partial_images: u32,
+    /// Whether a size was asked for.
+    pub(super) is_sized: bool,
 }
 
 impl Plan {
@@ -124,7 +142,7 @@ impl Plan {
         let prompt = fields.text("prompt").unwrap_or_default();
         let negative_prompt = fields.text("negative_prompt").unwrap_or_default();
         fields.finish()?;
-        Ok(Self { prompt, negative_prompt, options, is_streamed, partial_images })
+        Ok(Self { prompt, negative_prompt, options, is_streamed, partial_images, is_sized: size.is_some() })
     }
 }
 
