@@ -13,9 +13,7 @@ import pytest
 import unipic
 
 # The command that serves, such as `target/debug/unipic-node`; what it is told comes in a configuration file.
-COMMAND = "UNIPIC_SERVER"
-# The model to serve: a folder, or what is embedded in the program where it is not set.
-MODEL = "UNIPIC_MODEL"
+COMMAND = "UNIPIC_TEST_SERVER"
 # Cheap settings: the tests are about calls, not pictures.
 CHEAP = {"iterations": 2, "head_steps": 2, "guidance_scale": 1.0}
 START_LIMIT_S = 120
@@ -34,9 +32,7 @@ class Server:
     def __init__(self, folder: Path, config: str) -> None:
         self.port, http_port = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
-        model = os.environ.get(MODEL)
         lines = [f'listen = "{self.address}"', f'http.listen = "127.0.0.1:{http_port}"']
-        lines += [f'model = "{model}"'] if model else []
         file, self.log = folder / f"{self.port}.toml", folder / f"{self.port}.log"
         file.write_text("\n".join([*lines, config]) + "\n")
         command = [*shlex.split(os.environ[COMMAND]), "--config", str(file)]
