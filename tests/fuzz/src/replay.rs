@@ -101,6 +101,8 @@ impl Target {
             }
         }
         let replayed = trial.replayed;
+        // Nothing failed, so nothing is to be kept.
+        std::fs::remove_file(&trial.kept)?;
         println!("{}: {} seeds, {} corpus files, {replayed:?}", self.name, seeds.len(), corpus.len());
         ensure!(replayed.taken > 0 && replayed.refused > 0, "{}: {replayed:?} proves little", self.name);
         Ok(replayed)
