@@ -14,6 +14,7 @@ mod geometry;
 mod jpeg_scan;
 mod resize;
 mod rgb8;
+mod tiff_scan;
 
 pub use decode::{DecodeLimits, MAX_SIDE, decode};
 pub use encode::{Format, encode, read_png_text};

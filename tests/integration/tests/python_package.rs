@@ -18,7 +18,10 @@ fn the_package_installs_and_passes_its_tests() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     install_package(&python, dir.path())?;
     let stubs = dir.path().join("unipic/v1/unipic_pb2.py");
-    ensure!(stubs.is_file() && dir.path().join("unipic/py.typed").is_file(), "the package lacks its stubs or its types");
+    ensure!(
+        stubs.is_file() && dir.path().join("unipic/py.typed").is_file(),
+        "the package lacks its stubs or its types"
+    );
     let run = Command::new(&python)
         .args(["-m", "pytest", "-q", "--durations=5"])
         .current_dir(package())

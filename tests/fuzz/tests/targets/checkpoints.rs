@@ -15,14 +15,23 @@ const HEADERS: Target = Target {
     name: "safetensors",
     // A header is bounded by the file's length; what is made of it is a small multiple.
     bounds: Bounds { bytes: 32 << 20, time: Duration::from_secs(10) },
-    rounds: 400,
-    words: &["\"dtype\":\"F64\"", "\"shape\":[]", "\"data_offsets\":[0,0]", "__metadata__", "\\u0000", "[[[[", "\"BF16\"", "-1"],
+    rounds: 120,
+    words: &[
+        "\"dtype\":\"F64\"",
+        "\"shape\":[]",
+        "\"data_offsets\":[0,0]",
+        "__metadata__",
+        "\\u0000",
+        "[[[[",
+        "\"BF16\"",
+        "-1",
+    ],
 };
 
 const CONFIGS: Target = Target {
     name: "model-configs",
     bounds: Bounds { bytes: 32 << 20, time: Duration::from_secs(10) },
-    rounds: 400,
+    rounds: 120,
     words: &["null", "1e308", "-1", "[]", "{}", "\"\"", "true", "4294967296", "\"unipic\"", "NaN"],
 };
 

@@ -14,7 +14,7 @@ const TARGET: Target = Target {
     name: "frames",
     // The frames' bytes, the assembled payload and the tensor of it: three times what may come, and the messages.
     bounds: Bounds { bytes: 8 << 20, time: Duration::from_secs(5) },
-    rounds: 2000,
+    rounds: 300,
     words: &[],
 };
 

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fuzz::{Bounds, Outcome, Target};
 use futures::{StreamExt, stream};
+use fuzz::{Bounds, Outcome, Target};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 use unipic_api::{ApiError, pb};
@@ -21,11 +21,29 @@ const TARGET: Target = Target {
     name: "http",
     // A body, its values, an image that decodes within its limit, and up to 8 small pictures with their text.
     bounds: Bounds { bytes: 96 << 20, time: Duration::from_secs(20) },
-    rounds: 250,
+    rounds: 60,
     words: &[
-        "null", "true", "{}", "[]", "\"seed\":", "\"stream\":true,", "\"n\":", "\"stop\":[\"a\"],", "1e999", "\\ud800", "\"image_url\"",
-        "data:image/png;base64,", "\"role\":\"assistant\",", "\"max_tokens\":", "-0", "{\"a\":", "\"size\":\"64x64\",", "\r\n--xyz\r\n",
-        "Content-Disposition: form-data; name=\"", "; filename=\"", "\"partial_images\":",
+        "null",
+        "true",
+        "{}",
+        "[]",
+        "\"seed\":",
+        "\"stream\":true,",
+        "\"n\":",
+        "\"stop\":[\"a\"],",
+        "1e999",
+        "\\ud800",
+        "\"image_url\"",
+        "data:image/png;base64,",
+        "\"role\":\"assistant\",",
+        "\"max_tokens\":",
+        "-0",
+        "{\"a\":",
+        "\"size\":\"64x64\",",
+        "\r\n--xyz\r\n",
+        "Content-Disposition: form-data; name=\"",
+        "; filename=\"",
+        "\"partial_images\":",
     ],
 };
 
@@ -172,7 +190,8 @@ fn seeds() -> Vec<Vec<u8>> {
 #[test]
 fn bodies_are_answered_or_refused() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let limits = LimitsConfig { max_decode_bytes: 64 << 20, max_output_pixels: Some(1 << 16), ..LimitsConfig::default() };
+    let limits =
+        LimitsConfig { max_decode_bytes: 64 << 20, max_output_pixels: Some(1 << 16), ..LimitsConfig::default() };
     let gateway = Gateway::new(AtOnce, Config { limits, ..Config::default() });
     runtime.block_on(gateway.refresh_model()).expect("the backends fit each other");
     TARGET.replay(&seeds(), |input| runtime.block_on(judge(&gateway, input))).map(drop)

@@ -12,7 +12,7 @@ const TARGET: Target = Target {
     name: "pickles",
     // The reading process has limits of its own, which it sets itself; this is what its answer takes here.
     bounds: Bounds { bytes: 16 << 20, time: Duration::from_secs(70) },
-    rounds: 12,
+    rounds: 2,
     words: &["\u{8c}\u{2}os", "cos\nsystem\n", "R", "((((", "]]]]", "\u{2}", "PK\u{1}\u{2}", "data.pkl", "Q", "0", "."],
 };
 

@@ -17,8 +17,21 @@ const TARGET: Target = Target {
     name: "prompts",
     // Ids, offsets and pieces of 8 KiB of text, several times over.
     bounds: Bounds { bytes: 32 << 20, time: Duration::from_secs(20) },
-    rounds: 300,
-    words: &["<|im_start|>", "<|im_end|>", "<image>", "<|endoftext|>", "<|im_", "end|>", "\u{0}", "\u{200d}", "e\u{301}", "夜", "\u{feff}", "ﬁ"],
+    rounds: 60,
+    words: &[
+        "<|im_start|>",
+        "<|im_end|>",
+        "<image>",
+        "<|endoftext|>",
+        "<|im_",
+        "end|>",
+        "\u{0}",
+        "\u{200d}",
+        "e\u{301}",
+        "夜",
+        "\u{feff}",
+        "ﬁ",
+    ],
 };
 
 fn control_ids(tokenizer: &PromptTokenizer, prompt: &Prompt) -> Result<Vec<u32>, String> {
@@ -32,7 +45,8 @@ fn control_ids(tokenizer: &PromptTokenizer, prompt: &Prompt) -> Result<Vec<u32>,
 
 /// Every prompt that the text can be part of.
 fn prompts(text: &str, image: &Tensor) -> Vec<Prompt> {
-    let said = |role, text: &str| Turn { role, content: vec![Content::Image(image.clone()), Content::Text(text.into())] };
+    let said =
+        |role, text: &str| Turn { role, content: vec![Content::Image(image.clone()), Content::Text(text.into())] };
     let turns = [said(Role::User, text), said(Role::Assistant, text), said(Role::User, text)];
     vec![generate(text), edit(image, text), conversation(&turns)]
 }
@@ -64,7 +78,8 @@ fn judge(tokenizer: &Arc<PromptTokenizer>, image: &Tensor, input: &[u8]) -> Outc
 fn no_text_yields_a_control_token() -> anyhow::Result<()> {
     let tokenizer = Arc::new(PromptTokenizer::from_json(&nano::checkpoint()?.tokenizer()?)?);
     let image = Tensor::zeros((3, 8), DType::F32, &Device::Cpu)?;
-    let seeds = ["a red circle above a blue square", "", "What colour is it?\nAnswer in one word.", "三つの星 ⭐ e\u{301}"];
+    let seeds =
+        ["a red circle above a blue square", "", "What colour is it?\nAnswer in one word.", "三つの星 ⭐ e\u{301}"];
     let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
     TARGET.replay(&seeds, |input| judge(&tokenizer, &image, input)).map(drop)
 }
