@@ -11,8 +11,11 @@ const NAME: &str = "TIFF";
 /// Bytes that the decoder keeps for one value of a field.
 const VALUE_BYTES: u64 = 32;
 
-/// Checks the number of values of every field of the first directory, the only one that is decoded. What else is wrong with a
-/// file is the decoder's to find.
+/// The first private field. Programs keep layers and profiles there, many megabytes of them, and the decoder reads none.
+const FIRST_PRIVATE: u64 = 32_768;
+
+/// Checks the number of values of every field of the first directory that the decoder may read; it decodes no other. What else
+/// is wrong with a file is the decoder's to find.
 ///
 /// # Errors
 /// `Malformed` when a field has more values than the file could hold, `TooMuchMemory` when reading them would take more than
@@ -24,7 +27,11 @@ pub(crate) fn scan(bytes: &[u8], max_alloc_bytes: u64) -> Result<(), ImageError>
     for field in 0..n_fields {
         // Beyond the end of the file there is nothing to read for the decoder either.
         let Some(at) = field.checked_mul(entry_bytes).and_then(|offset| first.checked_add(offset)) else { break };
-        let (Some(kind), Some(count)) = (reader.number(at + 2, 2), reader.number(at + 4, count_bytes)) else { break };
+        let (Some(tag), Some(kind)) = (reader.number(at, 2), reader.number(at + 2, 2)) else { break };
+        let Some(count) = reader.number(at + 4, count_bytes) else { break };
+        if tag >= FIRST_PRIVATE {
+            continue;
+        }
         if count.saturating_mul(size_of_kind(kind)) > bytes.len() as u64 {
             let reason = format!("a field says that it has {count} values, more than the file could hold");
             return Err(ImageError::Malformed { format: NAME, reason });
@@ -90,6 +97,10 @@ mod tests {
 
     /// A file of one field; `count` values of type `kind`.
     fn file(is_little_endian: bool, is_big: bool, kind: u16, count: u32) -> Vec<u8> {
+        file_with(256, is_little_endian, is_big, kind, count)
+    }
+
+    fn file_with(tag: u64, is_little_endian: bool, is_big: bool, kind: u16, count: u32) -> Vec<u8> {
         let number = |value: u64, n_bytes: usize| {
             let mut digits = value.to_le_bytes()[..n_bytes].to_vec();
             if !is_little_endian {
@@ -103,7 +114,7 @@ mod tests {
             true => [mark, &number(43, 2), &number(8, 2), &number(0, 2), &number(16, 8), &number(1, 8)].concat(),
             false => [mark, &number(42, 2), &number(8, 4), &number(1, 2)].concat(),
         };
-        let field = [number(256, 2), number(kind.into(), 2), number(count.into(), wide), number(0, wide)].concat();
+        let field = [number(tag, 2), number(kind.into(), 2), number(count.into(), wide), number(0, wide)].concat();
         [head, field, vec![0; 100]].concat()
     }
 
@@ -117,6 +128,11 @@ mod tests {
             let long = scan(&file(is_little_endian, is_big, 1, 100), 1000);
             assert_eq!(long, Err(ImageError::TooMuchMemory { needed: 3200, limit: 1000 }));
         }
+    }
+
+    #[test]
+    fn private_fields_may_be_large() {
+        assert_eq!(scan(&file_with(37_724, true, false, 7, 100), 1000), Ok(()));
     }
 
     #[test]
