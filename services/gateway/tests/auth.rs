@@ -28,6 +28,7 @@ fn every_method() -> BTreeSet<String> {
         unipic_api::pb::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
     ];
     let mut paths = BTreeSet::new();
     for set in sets {
@@ -45,12 +46,16 @@ fn every_method() -> BTreeSet<String> {
 async fn every_method_needs_a_key_but_a_closed_list() {
     let key = new_key();
     let closed = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
-    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let reflection =
+        ["v1", "v1alpha"].map(|version| format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"));
+    let reflection = [reflection[0].as_str(), reflection[1].as_str()];
     for open_reflection in [false, true] {
         let gateway = start(vec![entry("acme", &key, None)], open_reflection).await;
         let channel = gateway.channel().await;
         let methods = every_method();
-        for known in ["/unipic.v1.UniPic/Generate", "/unipic.v1.Decoder/Session", closed[0], reflection] {
+        for known in
+            ["/unipic.v1.UniPic/Generate", "/unipic.v1.Decoder/Session", closed[0], reflection[0], reflection[1]]
+        {
             assert!(methods.contains(known), "{known} is missing among {methods:?}");
         }
         let strange = ["/", "/unipic.v1.UniPic", "/unipic.v1.UniPic/Draw", "/unipic.v2.UniPic/Generate", "/metrics"];
@@ -58,7 +63,7 @@ async fn every_method_needs_a_key_but_a_closed_list() {
         let near = ["/grpc.health.v1.Health/Check/", "/grpc.health.v1.Health/../../unipic.v1.UniPic/Generate"];
         let near = near.into_iter().chain(["/grpc.health.v1.health/Check", "//grpc.health.v1.Health/Check"]);
         for path in methods.iter().map(String::as_str).chain(strange).chain(near) {
-            let is_open = closed.contains(&path) || (open_reflection && path == reflection);
+            let is_open = closed.contains(&path) || (open_reflection && reflection.contains(&path));
             let bearer = format!("Bearer {}", key.key);
             let wrong = [&[][..], &[("authorization", "Bearer wrong")], &[("x-api-key", "wrong")]];
             for headers in wrong {

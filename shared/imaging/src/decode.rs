@@ -14,7 +14,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::flatten::flatten;
-use crate::{ImageError, Mask, MaskConvention, Rgb8, jpeg_scan};
+use crate::{ImageError, Mask, MaskConvention, Rgb8, jpeg_scan, tiff_scan};
 
 /// Longest side of an image, in pixels. The bicubic filter's intermediate image has one row per source row, so without
 /// this a 1×64,000,000 image within the pixel limit would still take tens of gigabytes.
@@ -99,6 +99,9 @@ fn open(
         ImageFormat::Jpeg => Some(jpeg_scan::scan(bytes)?),
         _ => None,
     };
+    if format == ImageFormat::Tiff {
+        tiff_scan::scan(bytes, limits.max_alloc_bytes)?;
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut codec_limits = Limits::default();
     codec_limits.max_image_width = Some(MAX_SIDE);

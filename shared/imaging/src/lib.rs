@@ -16,6 +16,7 @@ mod jpeg_scan;
 mod mask;
 mod resize;
 mod rgb8;
+mod tiff_scan;
 
 pub use blend::Blend;
 pub use decode::{DecodeLimits, MAX_SIDE, decode, decode_mask};

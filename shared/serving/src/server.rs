@@ -138,21 +138,24 @@ pub struct Services {
 }
 
 impl Services {
-    /// No services but `grpc.health.v1` and `grpc.reflection.v1`. Health says NOT_SERVING until [`Readiness::ready`].
+    /// No services but `grpc.health.v1` and `grpc.reflection`, v1 and v1alpha. Health says NOT_SERVING until [`Readiness::ready`].
     pub async fn new() -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut routes = Routes::builder();
         routes.add_service(health_service);
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(unipic_api::pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1();
-        match reflection {
-            Ok(service) => {
-                routes.add_service(service);
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(unipic_api::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // The first version says the same under another name, and is all that the grpcurl of some distributions asks for.
+        match (reflection().build_v1(), reflection().build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => {
+                routes.add_service(v1);
+                routes.add_service(v1alpha);
             }
             // The descriptors are constants and a test reads them, so this is out of reach; calls work without.
-            Err(error) => tracing::error!(%error, "no reflection"),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no reflection"),
         }
         let readiness = Readiness { health, names: Vec::new(), state: watch::Sender::new(State::Loading) };
         // tonic-health says SERVING for the whole from the start.

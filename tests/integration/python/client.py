@@ -1,9 +1,13 @@
-"""Draws a picture, edits it and asks about it, over gRPC, with nothing but grpcio.
+r"""Draws a picture, edits it and asks about it, over gRPC, with nothing but grpcio.
 
     python client.py HOST:PORT STUBS_DIR OUT_DIR
 
-STUBS_DIR holds what `python -m grpc_tools.protoc` makes of the proto folder (see the README). The test
-`python_client.rs` runs this file as it is, so the README can point here.
+STUBS_DIR holds what grpcio-tools makes of the proto folder:
+
+    python -m grpc_tools.protoc --proto_path=proto --python_out=STUBS_DIR --grpc_python_out=STUBS_DIR \
+        proto/unipic/v1/{tensor,decoder,synthesis,unipic}.proto
+
+The test `python_client.rs` does so and runs this file as it is, so the README can point here.
 """
 
 import json

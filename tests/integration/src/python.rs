@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 /// Modules of every package in `python/requirements.txt`: an environment made before one was added lacks it.
-const MODULES: &str = "import grpc, grpc_tools, openai";
+const MODULES: &str = "import grpc, grpc_tools, openai, grpc_health, google.rpc, PIL, hatchling, mypy, opentelemetry.sdk, pytest, \
+                       ruff, trustme";
 
 /// A Python with the packages of `python/requirements.txt`, made once in the target folder. None where it cannot be had: a
 /// developer without Python or its package index still gets every other test; CI has to run these.
@@ -39,4 +40,18 @@ fn environment() -> anyhow::Result<PathBuf> {
         ensure!(install.success(), "cannot install the packages of tests/integration/python/requirements.txt");
     }
     Ok(python)
+}
+
+/// Installs our own Python package into a folder, to be named in `PYTHONPATH`, as pip does it for users but from nothing
+/// that is not here.
+///
+/// # Errors
+/// When pip refuses.
+pub fn install_package(python: &Path, into: &Path) -> anyhow::Result<()> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/client/python");
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]);
+    let installed = pip.args(["--no-build-isolation", "--target"]).arg(into).arg(package).output()?;
+    ensure!(installed.status.success(), "pip install: {}", String::from_utf8_lossy(&installed.stderr));
+    Ok(())
 }

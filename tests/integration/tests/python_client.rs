@@ -1,4 +1,4 @@
-//! The Python client of the README, run as it is against the single-process node.
+//! A Python client with nothing but grpcio, run as it is against the single-process node.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -21,7 +21,10 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const OPEN: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
 
 /// What is answered without a key where the configuration says so.
-const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const REFLECTION: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
 /// The configured keys. Clones share them.
 #[derive(Clone)]
@@ -89,7 +92,7 @@ impl Keys {
 
     /// True for a gRPC path that needs no key.
     fn is_open(&self, path: &str) -> bool {
-        OPEN.contains(&path) || (self.0.open_reflection && path == REFLECTION)
+        OPEN.contains(&path) || (self.0.open_reflection && REFLECTION.contains(&path))
     }
 
     /// Lets a call in: puts its [`Tenant`] among the extensions and takes the key out of the headers.

@@ -1,0 +1,179 @@
+"""The client for asyncio; `client` has the one for threads."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from .aio_stream import AsyncEvents, answer
+from .answers import Answer, TextDelta, TextEvent, Turn
+from .calls import (
+    DrawingInProgress,
+    EventT,
+    OnPreview,
+    OnProgress,
+    OnText,
+    Plan,
+    Settings,
+    ask_plan,
+    cut_short,
+    edit_plan,
+    generate_plan,
+    with_previews,
+)
+from .client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, HEALTH_POLL
+from .connection import Tls, channel_arguments
+from .errors import DeadlineExceeded, Unavailable
+from .images import ImageInput
+from .model import Health, Model
+from .pictures import Drawing, ImageEvent
+from .requests import AskOptions, CallOptions, DrawOptions
+from .retries import Attempts, RetryPolicy
+from .v1 import unipic_pb2 as pb
+from .v1 import unipic_pb2_grpc
+
+
+class AsyncClient:
+    """A client of a UniPic server, for one event loop. Close it, or use it in an `async with` block."""
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        api_key: str | None = None,
+        tls: Tls | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: RetryPolicy | None = None,
+    ) -> None:
+        """Prepares a client; it connects at the first call.
+
+        `address` is `host:port`, `http://host:port`, `https://host:port` or `unix:/path`. `api_key` is sent with every call,
+        and over `http://` to another host can be read on the way. `timeout` is that of calls without their own, in seconds.
+        Raises ValueError for values that cannot be, OSError for certificates that cannot be read.
+        """
+        self._settings = Settings.of(api_key, timeout, retries)
+        target, credentials, options = channel_arguments(address, tls)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options)
+        self._stub = unipic_pb2_grpc.UniPicStub(self._channel)  # type: ignore[no-untyped-call]
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        on_progress: OnProgress | None = None,
+        on_preview: OnPreview | None = None,
+        **options: Unpack[DrawOptions],
+    ) -> Drawing:
+        """Draws `n` images of `prompt`; options as in `DrawOptions`.
+
+        With `on_preview`, a preview comes after every iteration where `preview_every` says nothing else. What a listener
+        raises ends the call and goes through. Raises `UniPicError`.
+        """
+        plan = generate_plan(prompt, with_previews(options, on_preview))
+        return await self._drawn(self._start(plan, options), DrawingInProgress(on_progress, on_preview))
+
+    def generate_events(self, prompt: str, **options: Unpack[DrawOptions]) -> AsyncEvents[ImageEvent]:
+        """Like `generate`, event by event."""
+        return self._start(generate_plan(prompt, options), options)
+
+    async def edit(
+        self,
+        image: ImageInput,
+        instruction: str,
+        *,
+        on_progress: OnProgress | None = None,
+        on_preview: OnPreview | None = None,
+        **options: Unpack[DrawOptions],
+    ) -> Drawing:
+        """Changes `image` as `instruction` says; else like `generate`."""
+        plan = edit_plan(image, instruction, with_previews(options, on_preview))
+        return await self._drawn(self._start(plan, options), DrawingInProgress(on_progress, on_preview))
+
+    def edit_events(
+        self, image: ImageInput, instruction: str, **options: Unpack[DrawOptions]
+    ) -> AsyncEvents[ImageEvent]:
+        """Like `edit`, event by event."""
+        return self._start(edit_plan(image, instruction, options), options)
+
+    async def ask(
+        self,
+        *parts: str | ImageInput,
+        history: Sequence[Turn] = (),
+        on_text: OnText | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Answer:
+        """Answers a question: text and images in order, such as `ask(picture, "What is this?")`.
+
+        `history` is the conversation so far, such as `history` of the last answer. `on_text` is told the text as it comes.
+        Raises `UniPicError`.
+        """
+        last: Answer | None = None
+        async with self.ask_events(*parts, history=history, **options) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    last = event
+                elif isinstance(event, TextDelta) and on_text is not None:
+                    on_text(event.text)
+        if last is None:
+            raise cut_short()
+        return last
+
+    def ask_events(
+        self, *parts: str | ImageInput, history: Sequence[Turn] = (), **options: Unpack[AskOptions]
+    ) -> AsyncEvents[TextEvent]:
+        """Like `ask`, event by event; the last one is the `Answer`."""
+        return self._start(ask_plan(parts, history, options), options)
+
+    async def model(self, **options: Unpack[CallOptions]) -> Model:
+        """What is served: sizes, limits and defaults. Raises `UniPicError`."""
+        attempts, headers = self._settings.attempts(options), self._settings.headers(options)
+        return Model.of(await answer(self._stub.GetModel, pb.GetModelRequest(), headers, attempts))
+
+    async def health(self, service: str = "", *, timeout: float = 5.0) -> Health:
+        """Whether the server takes calls, asked once. Raises `UniPicError`, such as `Unavailable` where nobody answers."""
+        attempts = Attempts(RetryPolicy(attempts=1), timeout)
+        request = health_pb2.HealthCheckRequest(service=service)
+        status = (await answer(self._health.Check, request, self._settings.headers({}), attempts)).status
+        return Health(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
+
+    async def wait_until_serving(self, *, timeout: float = 60.0) -> None:
+        """Waits for a server that is still starting. Raises `DeadlineExceeded`."""
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            try:
+                if await self.health(timeout=left) == Health.SERVING:
+                    return
+            except (Unavailable, DeadlineExceeded):
+                pass
+            await asyncio.sleep(min(HEALTH_POLL, max(0.0, end - time.monotonic())))
+        raise DeadlineExceeded("DEADLINE_EXCEEDED", f"the server does not serve after {timeout:g} s")
+
+    async def close(self) -> None:
+        """Closes the connection and ends calls that still run."""
+        await self._channel.close(grace=None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _start(self, plan: Plan[EventT], options: CallOptions) -> AsyncEvents[EventT]:
+        return AsyncEvents(self._stub, plan, self._settings.headers(options), self._settings.attempts(options))
+
+    @staticmethod
+    async def _drawn(events: AsyncEvents[ImageEvent], drawing: DrawingInProgress) -> Drawing:
+        async with events:
+            async for event in events:
+                drawing.take(event)
+        return drawing.result()
