@@ -1,5 +1,6 @@
 //! The gateway's shared state: backends, what they hold, the queue and the image workshop.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,14 @@ use crate::pictures::Pictures;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The public service over some backends. Clones share everything.
-#[derive(Debug)]
 pub struct Gateway<B: Backends> {
     pub(crate) shared: Arc<Shared<B>>,
+}
+
+impl<B: Backends> fmt::Debug for Gateway<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
 }
 
 impl<B: Backends> Clone for Gateway<B> {
@@ -32,7 +38,6 @@ impl<B: Backends> Clone for Gateway<B> {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct Shared<B: Backends> {
     pub(crate) backends: B,
     pub(crate) config: Config,
@@ -81,9 +86,9 @@ impl<B: Backends> Gateway<B> {
         let shared = Shared {
             admission: Admission::new(&config.admission, &config.tenants, metrics.admission.clone()),
             retries: Retries::new(&config.failover),
+            encoded: EncodedCache::new(config.cache.encoded_bytes(), metrics.cache.clone()),
             metrics,
             pictures: Pictures::new(&config.limits),
-            encoded: EncodedCache::new(config.cache.encoded_bytes(), metrics.cache.clone()),
             model: watch::Sender::new(None),
             backends,
             config,

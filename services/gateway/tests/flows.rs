@@ -11,6 +11,7 @@ use pb::uni_pic_server::UniPic;
 use support::{Script, collect, gateway, image, png, readable, text, turn};
 use tonic::Request;
 use unipic_api::pb;
+use unipic_gateway::Tenant;
 use unipic_imaging::{DecodeLimits, decode, read_png_text};
 
 fn options() -> pb::ImageOptions {

@@ -6,6 +6,7 @@ use unipic_api::{ApiError, pb};
 use unipic_client::Patience;
 use unipic_telemetry::metrics::RetryMetrics;
 
+use crate::backends::Backends;
 use crate::gateway::Gateway;
 
 /// Attempts at one piece of work, from the first on.
@@ -20,7 +21,7 @@ pub(super) struct Attempts {
 
 impl Attempts {
     /// Begins work at a backend.
-    pub(super) fn begin<B>(gateway: &Gateway<B>, backend: pb::Backend, deadline: Instant) -> Self {
+    pub(super) fn begin<B: Backends>(gateway: &Gateway<B>, backend: pb::Backend, deadline: Instant) -> Self {
         let patience = gateway.shared.retries.of(backend).begin(Some(deadline));
         Self { backend, patience, metrics: gateway.shared.metrics.retries.clone(), retried: false }
     }

@@ -45,7 +45,7 @@ impl From<pb::Resumed> for ImageEvent {
 }
 
 /// A judged request with all it needs.
-pub(crate) struct ImageFlow<B> {
+pub(crate) struct ImageFlow<B: Backends> {
     pub(crate) gateway: Gateway<B>,
     pub(crate) model: Arc<Model>,
     pub(crate) spec: ImageSpec,

@@ -129,6 +129,32 @@ def test_edits_tell_events_too(client, drawing):
     assert isinstance(picture, unipic.Picture) and isinstance(done, unipic.Done)
 
 
+def test_a_mask_keeps_the_rest_bit_for_bit(client, drawing):
+    source = drawing.image
+    half = (source.width // 2, source.height)
+    mask = Image.new("L", source.size, 0)
+    mask.paste(255, (0, 0, *half))
+    edited = client.edit(source, "a blue circle", mask=mask, seed=1, **CHEAP).image
+    kept = (half[0], 0, *source.size)
+    assert edited.crop(kept).tobytes() == source.convert("RGB").crop(kept).tobytes()
+    assert edited.tobytes() != source.convert("RGB").tobytes()
+    holes = source.convert("RGBA")
+    holes.putalpha(Image.eval(mask, lambda value: 255 - value))
+    other = client.edit(source, "a blue circle", mask=holes, mask_marks="transparent", seed=1, **CHEAP).image
+    assert other.tobytes() == edited.tobytes()
+
+
+def test_masks_and_margins_that_are_none_are_named(client, drawing):
+    with pytest.raises(TypeError, match="mask_marks"):
+        client.edit(drawing.image, "x", mask_marks="white", **CHEAP)
+    with pytest.raises(TypeError, match="'over'"):
+        client.edit(drawing.image, "x", extend={"over": 8}, **CHEAP)
+    with pytest.raises(unipic.InvalidRequest, match="mask"):
+        client.edit(drawing.image, "x", mask=Image.new("L", (3, 3), 255), **CHEAP)
+    with pytest.raises(unipic.InvalidRequest, match="feather"):
+        client.edit(drawing.image, "x", feather=8, **CHEAP)
+
+
 def test_notebooks_show_pictures(drawing):
     bundle = drawing.picture._repr_mimebundle_()
     assert bundle["image/png"].startswith("iVBORw0KGgo")

@@ -54,6 +54,10 @@ struct AtOnce;
 impl Backends for AtOnce {
     type Embeddings = ();
 
+    fn embeddings_bytes(_embeddings: &()) -> u64 {
+        0
+    }
+
     async fn facts(&self) -> Result<Facts, Vec<Missing>> {
         let text = || "aa".to_owned();
         let understanding = pb::GetUnderstandingInfoResponse {

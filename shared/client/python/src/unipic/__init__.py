@@ -33,7 +33,7 @@ from .events import Progress, Queued, Resumed
 from .images import ImageFile, ImageInput
 from .model import Health, Limits, Model
 from .pictures import CropBox, Done, Drawing, ImageEvent, ImageSettings, Picture, Preview, Timings
-from .requests import AskOptions, CallOptions, DrawOptions
+from .requests import AskOptions, CallOptions, DrawOptions, EditOptions, Margins
 from .retries import RetryPolicy
 from .stream import Events
 
@@ -50,6 +50,7 @@ __all__ = [
     "Done",
     "DrawOptions",
     "Drawing",
+    "EditOptions",
     "Events",
     "Health",
     "ImageEvent",
@@ -58,6 +59,7 @@ __all__ = [
     "ImageSettings",
     "InvalidRequest",
     "Limits",
+    "Margins",
     "Model",
     "Overloaded",
     "PermissionDenied",

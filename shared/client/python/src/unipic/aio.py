@@ -31,7 +31,7 @@ from .errors import DeadlineExceeded, Unavailable
 from .images import ImageInput
 from .model import Health, Model
 from .pictures import Drawing, ImageEvent
-from .requests import AskOptions, CallOptions, DrawOptions
+from .requests import AskOptions, CallOptions, DrawOptions, EditOptions
 from .retries import Attempts, RetryPolicy
 from .v1 import unipic_pb2 as pb
 from .v1 import unipic_pb2_grpc
@@ -91,14 +91,14 @@ class AsyncClient:
         *,
         on_progress: OnProgress | None = None,
         on_preview: OnPreview | None = None,
-        **options: Unpack[DrawOptions],
+        **options: Unpack[EditOptions],
     ) -> Drawing:
-        """Changes `image` as `instruction` says; else like `generate`."""
+        """Changes `image` as `instruction` says, or a part of it: options as in `EditOptions`. Else like `generate`."""
         plan = edit_plan(image, instruction, with_previews(options, on_preview))
         return await self._drawn(self._start(plan, options), DrawingInProgress(on_progress, on_preview))
 
     def edit_events(
-        self, image: ImageInput, instruction: str, **options: Unpack[DrawOptions]
+        self, image: ImageInput, instruction: str, **options: Unpack[EditOptions]
     ) -> AsyncEvents[ImageEvent]:
         """Like `edit`, event by event."""
         return self._start(edit_plan(image, instruction, options), options)

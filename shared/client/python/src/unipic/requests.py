@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from .answers import Turn
+from .images import ImageInput, file_bytes
 from .v1 import synthesis_pb2
 from .v1 import unipic_pb2 as pb
 
@@ -53,6 +54,28 @@ class DrawOptions(CallOptions, total=False):
     """A preview every so many iterations."""
 
 
+class Margins(TypedDict, total=False):
+    """Around an edit's source, in its pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class EditOptions(DrawOptions, total=False):
+    """What edits take besides."""
+
+    mask: ImageInput
+    """Where the picture is redrawn, of its size; everywhere where left out. All other pixels stay as they are."""
+    mask_marks: Literal["white", "transparent"] | None
+    """Which pixels of `mask` are redrawn: `white`, the default, or `transparent`, as in OpenAI's API."""
+    extend: Margins
+    """Margins to draw around the picture."""
+    feather: int | None
+    """With a mask or margins: how far the seam is blended, in pixels of the result, on the redrawn side only."""
+
+
 class AskOptions(CallOptions, total=False):
     """What questions take."""
 
@@ -74,6 +97,7 @@ class AskOptions(CallOptions, total=False):
 
 _CALL = frozenset(CallOptions.__annotations__)
 _DRAW = frozenset(DrawOptions.__annotations__)
+_EDIT = frozenset(EditOptions.__annotations__)
 _ASK = frozenset(AskOptions.__annotations__)
 
 _WORDS: dict[str, dict[str, int]] = {
@@ -86,6 +110,7 @@ _WORDS: dict[str, dict[str, int]] = {
         "jpeg": pb.IMAGE_FORMAT_JPEG,
         "webp": pb.IMAGE_FORMAT_WEBP,
     },
+    "mask_marks": {"white": pb.MASK_CONVENTION_WHITE, "transparent": pb.MASK_CONVENTION_TRANSPARENT},
     "encoder_path": {"siglip2": pb.ENCODER_PATH_SIGLIP2, "mar": pb.ENCODER_PATH_MAR},
     "role": {"user": pb.ROLE_USER, "assistant": pb.ROLE_ASSISTANT},
     "priority": {"interactive": 0, "batch": 1},
@@ -141,8 +166,21 @@ def generate_request(prompt: str, options: Mapping[str, Any]) -> pb.GenerateRequ
 
 def edit_request(image: bytes, instruction: str, options: Mapping[str, Any]) -> pb.EditRequest:
     """Raises as `generate_request`."""
-    _refuse_unknown(options, _DRAW, "edit")
+    _refuse_unknown(options, _EDIT, "edit")
     request = pb.EditRequest(image=image, options=_image_options(options))
+    marks = options.get("mask_marks")
+    if options.get("mask") is not None:
+        request.mask.image = file_bytes(options["mask"], "mask")
+        request.mask.convention = choice("mask_marks", marks or "white")
+    elif marks is not None:
+        raise TypeError("mask_marks says how a mask is read, and there is no mask")
+    margins = options.get("extend")
+    if margins is not None:
+        _refuse_unknown(margins, frozenset(Margins.__annotations__), "extend")
+        request.extend.SetInParent()
+        for side, pixels in margins.items():
+            _put(request.extend, side, pixels)
+    _put(request, "feather", options.get("feather"))
     _put(request, "instruction", instruction)
     _put(request, "negative_prompt", options.get("negative_prompt"))
     return request

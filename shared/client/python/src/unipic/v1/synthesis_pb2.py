@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from unipic.v1 import tensor_pb2 as unipic_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unipic/v1/synthesis.proto\x12\tunipic.v1\x1a\x16unipic/v1/tensor.proto\"~\n\x11SynthesizeRequest\x12\x34\n\nparameters\x18\x01 \x01(\x0b\x32\x1e.unipic.v1.SynthesisParametersH\x00\x12(\n\x06source\x18\x02 \x01(\x0b\x32\x16.unipic.v1.TensorFrameH\x00\x42\t\n\x07message\"\xd1\x02\n\x13SynthesisParameters\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x12\n\nhas_source\x18\x03 \x01(\x08\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x10\n\x08n_images\x18\x05 \x01(\r\x12\x11\n\tgrid_rows\x18\x06 \x01(\r\x12\x11\n\tgrid_cols\x18\x07 \x01(\r\x12\x12\n\niterations\x18\x08 \x01(\r\x12\x12\n\nhead_steps\x18\t \x01(\r\x12\x16\n\x0eguidance_scale\x18\n \x01(\x02\x12\x36\n\x11guidance_schedule\x18\x0b \x01(\x0e\x32\x1b.unipic.v1.GuidanceSchedule\x12\x13\n\x0btemperature\x18\x0c \x01(\x02\x12\x15\n\rpreview_every\x18\r \x01(\r\x12\x13\n\x0b\x66irst_image\x18\x0e \x01(\r\"\xca\x01\n\x12SynthesizeResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unipic.v1.SynthesisProgressH\x00\x12&\n\x05image\x18\x02 \x01(\x0b\x32\x15.unipic.v1.ImageFrameH\x00\x12(\n\x04\x64one\x18\x03 \x01(\x0b\x32\x18.unipic.v1.SynthesisDoneH\x00\x12%\n\x07resumed\x18\x04 \x01(\x0b\x32\x12.unipic.v1.ResumedH\x00\x42\t\n\x07message\"<\n\x07Resumed\x12 \n\x04what\x18\x01 \x01(\x0e\x32\x12.unipic.v1.Backend\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"f\n\x11SynthesisProgress\x12\x11\n\titeration\x18\x01 \x01(\r\x12\x12\n\niterations\x18\x02 \x01(\r\x12\x14\n\x0cknown_tokens\x18\x03 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x04 \x01(\r\"S\n\nImageFrame\x12\r\n\x05image\x18\x01 \x01(\r\x12\x0f\n\x07preview\x18\x02 \x01(\x08\x12%\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x16.unipic.v1.TensorFrame\"=\n\rSynthesisDone\x12,\n\x07timings\x18\x01 \x01(\x0b\x32\x1b.unipic.v1.SynthesisTimings\"\xd6\x01\n\x10SynthesisTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x11\n\tsource_ms\x18\x02 \x01(\x01\x12\x12\n\nprefill_ms\x18\x03 \x01(\x01\x12\x0e\n\x06mar_ms\x18\x04 \x01(\x01\x12\x10\n\x08probe_ms\x18\x05 \x01(\x01\x12\x0f\n\x07head_ms\x18\x06 \x01(\x01\x12\x0e\n\x06vae_ms\x18\x07 \x01(\x01\x12\x10\n\x08total_ms\x18\x08 \x01(\x01\x12\x18\n\x10\x62ytes_to_decoder\x18\t \x01(\x04\x12\x1a\n\x12\x62ytes_from_decoder\x18\n \x01(\x04\"9\n\x10\x45ncodeMarRequest\x12%\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x16.unipic.v1.TensorFrame\":\n\x11\x45ncodeMarResponse\x12%\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x16.unipic.v1.TensorFrame\"\x19\n\x17GetSynthesisInfoRequest\"\xc2\x01\n\x18GetSynthesisInfoResponse\x12\x17\n\x0f\x62\x61se_image_size\x18\x01 \x01(\r\x12\x0e\n\x06stride\x18\x02 \x01(\r\x12\x11\n\tn_buffers\x18\x03 \x01(\r\x12\x11\n\tllm_width\x18\x04 \x01(\r\x12\x1a\n\x12\x64\x65\x66\x61ult_head_steps\x18\x05 \x01(\r\x12\x16\n\x0eweights_sha256\x18\x06 \x01(\t\x12\x0f\n\x07notices\x18\x07 \x03(\t\x12\x12\n\nmax_places\x18\x08 \x01(\r*s\n\x10GuidanceSchedule\x12!\n\x1dGUIDANCE_SCHEDULE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aGUIDANCE_SCHEDULE_CONSTANT\x10\x01\x12\x1c\n\x18GUIDANCE_SCHEDULE_LINEAR\x10\x02*i\n\x07\x42\x61\x63kend\x12\x17\n\x13\x42\x41\x43KEND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42\x41\x43KEND_UNDERSTANDING\x10\x01\x12\x15\n\x11\x42\x41\x43KEND_SYNTHESIS\x10\x02\x12\x13\n\x0f\x42\x41\x43KEND_DECODER\x10\x03\x32\x83\x02\n\tSynthesis\x12M\n\nSynthesize\x12\x1c.unipic.v1.SynthesizeRequest\x1a\x1d.unipic.v1.SynthesizeResponse(\x01\x30\x01\x12J\n\tEncodeMar\x12\x1b.unipic.v1.EncodeMarRequest\x1a\x1c.unipic.v1.EncodeMarResponse(\x01\x30\x01\x12[\n\x10GetSynthesisInfo\x12\".unipic.v1.GetSynthesisInfoRequest\x1a#.unipic.v1.GetSynthesisInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unipic/v1/synthesis.proto\x12\tunipic.v1\x1a\x16unipic/v1/tensor.proto\"~\n\x11SynthesizeRequest\x12\x34\n\nparameters\x18\x01 \x01(\x0b\x32\x1e.unipic.v1.SynthesisParametersH\x00\x12(\n\x06source\x18\x02 \x01(\x0b\x32\x16.unipic.v1.TensorFrameH\x00\x42\t\n\x07message\"\xe9\x02\n\x13SynthesisParameters\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x12\n\nhas_source\x18\x03 \x01(\x08\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x10\n\x08n_images\x18\x05 \x01(\r\x12\x11\n\tgrid_rows\x18\x06 \x01(\r\x12\x11\n\tgrid_cols\x18\x07 \x01(\r\x12\x12\n\niterations\x18\x08 \x01(\r\x12\x12\n\nhead_steps\x18\t \x01(\r\x12\x16\n\x0eguidance_scale\x18\n \x01(\x02\x12\x36\n\x11guidance_schedule\x18\x0b \x01(\x0e\x32\x1b.unipic.v1.GuidanceSchedule\x12\x13\n\x0btemperature\x18\x0c \x01(\x02\x12\x15\n\rpreview_every\x18\r \x01(\r\x12\x13\n\x0b\x66irst_image\x18\x0e \x01(\r\x12\x16\n\x0eredrawn_places\x18\x0f \x03(\r\"\xca\x01\n\x12SynthesizeResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unipic.v1.SynthesisProgressH\x00\x12&\n\x05image\x18\x02 \x01(\x0b\x32\x15.unipic.v1.ImageFrameH\x00\x12(\n\x04\x64one\x18\x03 \x01(\x0b\x32\x18.unipic.v1.SynthesisDoneH\x00\x12%\n\x07resumed\x18\x04 \x01(\x0b\x32\x12.unipic.v1.ResumedH\x00\x42\t\n\x07message\"<\n\x07Resumed\x12 \n\x04what\x18\x01 \x01(\x0e\x32\x12.unipic.v1.Backend\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"f\n\x11SynthesisProgress\x12\x11\n\titeration\x18\x01 \x01(\r\x12\x12\n\niterations\x18\x02 \x01(\r\x12\x14\n\x0cknown_tokens\x18\x03 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x04 \x01(\r\"S\n\nImageFrame\x12\r\n\x05image\x18\x01 \x01(\r\x12\x0f\n\x07preview\x18\x02 \x01(\x08\x12%\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x16.unipic.v1.TensorFrame\"=\n\rSynthesisDone\x12,\n\x07timings\x18\x01 \x01(\x0b\x32\x1b.unipic.v1.SynthesisTimings\"\xd6\x01\n\x10SynthesisTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x11\n\tsource_ms\x18\x02 \x01(\x01\x12\x12\n\nprefill_ms\x18\x03 \x01(\x01\x12\x0e\n\x06mar_ms\x18\x04 \x01(\x01\x12\x10\n\x08probe_ms\x18\x05 \x01(\x01\x12\x0f\n\x07head_ms\x18\x06 \x01(\x01\x12\x0e\n\x06vae_ms\x18\x07 \x01(\x01\x12\x10\n\x08total_ms\x18\x08 \x01(\x01\x12\x18\n\x10\x62ytes_to_decoder\x18\t \x01(\x04\x12\x1a\n\x12\x62ytes_from_decoder\x18\n \x01(\x04\"9\n\x10\x45ncodeMarRequest\x12%\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x16.unipic.v1.TensorFrame\":\n\x11\x45ncodeMarResponse\x12%\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x16.unipic.v1.TensorFrame\"\x19\n\x17GetSynthesisInfoRequest\"\xc2\x01\n\x18GetSynthesisInfoResponse\x12\x17\n\x0f\x62\x61se_image_size\x18\x01 \x01(\r\x12\x0e\n\x06stride\x18\x02 \x01(\r\x12\x11\n\tn_buffers\x18\x03 \x01(\r\x12\x11\n\tllm_width\x18\x04 \x01(\r\x12\x1a\n\x12\x64\x65\x66\x61ult_head_steps\x18\x05 \x01(\r\x12\x16\n\x0eweights_sha256\x18\x06 \x01(\t\x12\x0f\n\x07notices\x18\x07 \x03(\t\x12\x12\n\nmax_places\x18\x08 \x01(\r*s\n\x10GuidanceSchedule\x12!\n\x1dGUIDANCE_SCHEDULE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aGUIDANCE_SCHEDULE_CONSTANT\x10\x01\x12\x1c\n\x18GUIDANCE_SCHEDULE_LINEAR\x10\x02*i\n\x07\x42\x61\x63kend\x12\x17\n\x13\x42\x41\x43KEND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42\x41\x43KEND_UNDERSTANDING\x10\x01\x12\x15\n\x11\x42\x41\x43KEND_SYNTHESIS\x10\x02\x12\x13\n\x0f\x42\x41\x43KEND_DECODER\x10\x03\x32\x83\x02\n\tSynthesis\x12M\n\nSynthesize\x12\x1c.unipic.v1.SynthesizeRequest\x1a\x1d.unipic.v1.SynthesizeResponse(\x01\x30\x01\x12J\n\tEncodeMar\x12\x1b.unipic.v1.EncodeMarRequest\x1a\x1c.unipic.v1.EncodeMarResponse(\x01\x30\x01\x12[\n\x10GetSynthesisInfo\x12\".unipic.v1.GetSynthesisInfoRequest\x1a#.unipic.v1.GetSynthesisInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unipic.v1.synthesis_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GUIDANCESCHEDULE']._serialized_start=1611
-  _globals['_GUIDANCESCHEDULE']._serialized_end=1726
-  _globals['_BACKEND']._serialized_start=1728
-  _globals['_BACKEND']._serialized_end=1833
+  _globals['_GUIDANCESCHEDULE']._serialized_start=1635
+  _globals['_GUIDANCESCHEDULE']._serialized_end=1750
+  _globals['_BACKEND']._serialized_start=1752
+  _globals['_BACKEND']._serialized_end=1857
   _globals['_SYNTHESIZEREQUEST']._serialized_start=64
   _globals['_SYNTHESIZEREQUEST']._serialized_end=190
   _globals['_SYNTHESISPARAMETERS']._serialized_start=193
-  _globals['_SYNTHESISPARAMETERS']._serialized_end=530
-  _globals['_SYNTHESIZERESPONSE']._serialized_start=533
-  _globals['_SYNTHESIZERESPONSE']._serialized_end=735
-  _globals['_RESUMED']._serialized_start=737
-  _globals['_RESUMED']._serialized_end=797
-  _globals['_SYNTHESISPROGRESS']._serialized_start=799
-  _globals['_SYNTHESISPROGRESS']._serialized_end=901
-  _globals['_IMAGEFRAME']._serialized_start=903
-  _globals['_IMAGEFRAME']._serialized_end=986
-  _globals['_SYNTHESISDONE']._serialized_start=988
-  _globals['_SYNTHESISDONE']._serialized_end=1049
-  _globals['_SYNTHESISTIMINGS']._serialized_start=1052
-  _globals['_SYNTHESISTIMINGS']._serialized_end=1266
-  _globals['_ENCODEMARREQUEST']._serialized_start=1268
-  _globals['_ENCODEMARREQUEST']._serialized_end=1325
-  _globals['_ENCODEMARRESPONSE']._serialized_start=1327
-  _globals['_ENCODEMARRESPONSE']._serialized_end=1385
-  _globals['_GETSYNTHESISINFOREQUEST']._serialized_start=1387
-  _globals['_GETSYNTHESISINFOREQUEST']._serialized_end=1412
-  _globals['_GETSYNTHESISINFORESPONSE']._serialized_start=1415
-  _globals['_GETSYNTHESISINFORESPONSE']._serialized_end=1609
-  _globals['_SYNTHESIS']._serialized_start=1836
-  _globals['_SYNTHESIS']._serialized_end=2095
+  _globals['_SYNTHESISPARAMETERS']._serialized_end=554
+  _globals['_SYNTHESIZERESPONSE']._serialized_start=557
+  _globals['_SYNTHESIZERESPONSE']._serialized_end=759
+  _globals['_RESUMED']._serialized_start=761
+  _globals['_RESUMED']._serialized_end=821
+  _globals['_SYNTHESISPROGRESS']._serialized_start=823
+  _globals['_SYNTHESISPROGRESS']._serialized_end=925
+  _globals['_IMAGEFRAME']._serialized_start=927
+  _globals['_IMAGEFRAME']._serialized_end=1010
+  _globals['_SYNTHESISDONE']._serialized_start=1012
+  _globals['_SYNTHESISDONE']._serialized_end=1073
+  _globals['_SYNTHESISTIMINGS']._serialized_start=1076
+  _globals['_SYNTHESISTIMINGS']._serialized_end=1290
+  _globals['_ENCODEMARREQUEST']._serialized_start=1292
+  _globals['_ENCODEMARREQUEST']._serialized_end=1349
+  _globals['_ENCODEMARRESPONSE']._serialized_start=1351
+  _globals['_ENCODEMARRESPONSE']._serialized_end=1409
+  _globals['_GETSYNTHESISINFOREQUEST']._serialized_start=1411
+  _globals['_GETSYNTHESISINFOREQUEST']._serialized_end=1436
+  _globals['_GETSYNTHESISINFORESPONSE']._serialized_start=1439
+  _globals['_GETSYNTHESISINFORESPONSE']._serialized_end=1633
+  _globals['_SYNTHESIS']._serialized_start=1860
+  _globals['_SYNTHESIS']._serialized_end=2119
 # @@protoc_insertion_point(module_scope)

@@ -37,7 +37,7 @@ class SynthesizeRequest(_message.Message):
     def __init__(self, parameters: _Optional[_Union[SynthesisParameters, _Mapping]] = ..., source: _Optional[_Union[_tensor_pb2.TensorFrame, _Mapping]] = ...) -> None: ...
 
 class SynthesisParameters(_message.Message):
-    __slots__ = ("prompt", "negative_prompt", "has_source", "seed", "n_images", "grid_rows", "grid_cols", "iterations", "head_steps", "guidance_scale", "guidance_schedule", "temperature", "preview_every", "first_image")
+    __slots__ = ("prompt", "negative_prompt", "has_source", "seed", "n_images", "grid_rows", "grid_cols", "iterations", "head_steps", "guidance_scale", "guidance_schedule", "temperature", "preview_every", "first_image", "redrawn_places")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
     HAS_SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class SynthesisParameters(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     FIRST_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    REDRAWN_PLACES_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     negative_prompt: str
     has_source: bool
@@ -66,7 +67,8 @@ class SynthesisParameters(_message.Message):
     temperature: float
     preview_every: int
     first_image: int
-    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., has_source: bool = ..., seed: _Optional[int] = ..., n_images: _Optional[int] = ..., grid_rows: _Optional[int] = ..., grid_cols: _Optional[int] = ..., iterations: _Optional[int] = ..., head_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_schedule: _Optional[_Union[GuidanceSchedule, str]] = ..., temperature: _Optional[float] = ..., preview_every: _Optional[int] = ..., first_image: _Optional[int] = ...) -> None: ...
+    redrawn_places: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., has_source: bool = ..., seed: _Optional[int] = ..., n_images: _Optional[int] = ..., grid_rows: _Optional[int] = ..., grid_cols: _Optional[int] = ..., iterations: _Optional[int] = ..., head_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_schedule: _Optional[_Union[GuidanceSchedule, str]] = ..., temperature: _Optional[float] = ..., preview_every: _Optional[int] = ..., first_image: _Optional[int] = ..., redrawn_places: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SynthesizeResponse(_message.Message):
     __slots__ = ("progress", "image", "done", "resumed")

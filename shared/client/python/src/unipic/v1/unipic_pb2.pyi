@@ -23,6 +23,12 @@ class EncoderPath(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENCODER_PATH_SIGLIP2: _ClassVar[EncoderPath]
     ENCODER_PATH_MAR: _ClassVar[EncoderPath]
 
+class MaskConvention(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_CONVENTION_UNSPECIFIED: _ClassVar[MaskConvention]
+    MASK_CONVENTION_WHITE: _ClassVar[MaskConvention]
+    MASK_CONVENTION_TRANSPARENT: _ClassVar[MaskConvention]
+
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ROLE_UNSPECIFIED: _ClassVar[Role]
@@ -35,6 +41,9 @@ IMAGE_FORMAT_WEBP: ImageFormat
 ENCODER_PATH_UNSPECIFIED: EncoderPath
 ENCODER_PATH_SIGLIP2: EncoderPath
 ENCODER_PATH_MAR: EncoderPath
+MASK_CONVENTION_UNSPECIFIED: MaskConvention
+MASK_CONVENTION_WHITE: MaskConvention
+MASK_CONVENTION_TRANSPARENT: MaskConvention
 ROLE_UNSPECIFIED: Role
 ROLE_USER: Role
 ROLE_ASSISTANT: Role
@@ -92,16 +101,42 @@ class GenerateResponse(_message.Message):
     def __init__(self, queued: _Optional[_Union[Queued, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., image: _Optional[_Union[ImageResult, _Mapping]] = ..., done: _Optional[_Union[ImageDone, _Mapping]] = ..., resumed: _Optional[_Union[_synthesis_pb2.Resumed, _Mapping]] = ...) -> None: ...
 
 class EditRequest(_message.Message):
-    __slots__ = ("image", "instruction", "negative_prompt", "options")
+    __slots__ = ("image", "instruction", "negative_prompt", "options", "mask", "extend", "feather")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_FIELD_NUMBER: _ClassVar[int]
+    FEATHER_FIELD_NUMBER: _ClassVar[int]
     image: bytes
     instruction: str
     negative_prompt: str
     options: ImageOptions
-    def __init__(self, image: _Optional[bytes] = ..., instruction: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., options: _Optional[_Union[ImageOptions, _Mapping]] = ...) -> None: ...
+    mask: Mask
+    extend: Margins
+    feather: int
+    def __init__(self, image: _Optional[bytes] = ..., instruction: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., options: _Optional[_Union[ImageOptions, _Mapping]] = ..., mask: _Optional[_Union[Mask, _Mapping]] = ..., extend: _Optional[_Union[Margins, _Mapping]] = ..., feather: _Optional[int] = ...) -> None: ...
+
+class Margins(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    left: int
+    top: int
+    right: int
+    bottom: int
+    def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., right: _Optional[int] = ..., bottom: _Optional[int] = ...) -> None: ...
+
+class Mask(_message.Message):
+    __slots__ = ("image", "convention")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CONVENTION_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    convention: MaskConvention
+    def __init__(self, image: _Optional[bytes] = ..., convention: _Optional[_Union[MaskConvention, str]] = ...) -> None: ...
 
 class EditResponse(_message.Message):
     __slots__ = ("queued", "progress", "preview", "image", "done", "resumed")
