@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use unipic_api::{ApiError, Reason, pb};
+use unipic_api::{ApiError, Reason, pb, record};
 use unipic_imaging::{CropBox, DecodeLimits, Format, ImageError, Rgb8};
 
 use crate::config::LimitsConfig;
@@ -26,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) pixels: Rgb8,
     /// What part of the file they show.
     pub(crate) crop: pb::CropBox,
+    /// SHA-256 of the file's bytes, in hex.
+    pub(crate) sha256: String,
 }
 
 impl Pictures {
@@ -61,13 +64,14 @@ impl Pictures {
         self.run(move || unipic_imaging::decode(&file, &limits)).await
     }
 
-    /// Centre-crops a source to the output's aspect and resizes it to the output's size.
+    /// Centre-crops a source to the output's aspect and resizes it to the output's size. `file` is what it was decoded from.
     #[tracing::instrument(name = "crop_source", skip_all)]
-    pub(crate) async fn fit(&self, image: Rgb8, width: u32, height: u32) -> Result<Source, ApiError> {
+    pub(crate) async fn fit(&self, file: Bytes, image: Rgb8, width: u32, height: u32) -> Result<Source, ApiError> {
         self.run(move || {
             let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, width, height);
             let pixels = unipic_imaging::resize_bicubic(&cropped, width, height);
-            Source { pixels, crop: crop_box(area, &image) }
+            let sha256 = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+            Source { pixels, crop: crop_box(area, &image), sha256 }
         })
         .await
     }
@@ -81,12 +85,12 @@ impl Pictures {
         self.run(work).await
     }
 
-    /// Writes a file; `text` goes into PNG files under the key `unipic`.
+    /// Writes a file; `text`, the image's record, goes into PNG files.
     #[tracing::instrument(name = "encode_image", skip_all, fields(width = image.width, height = image.height))]
     pub(crate) async fn encode(&self, image: Rgb8, format: Format, text: Option<String>) -> Result<Bytes, ApiError> {
         let file = self
             .run(move || {
-                let text: Vec<_> = text.iter().map(|json| ("unipic", json.as_str())).collect();
+                let text: Vec<_> = text.iter().map(|json| (record::KEY, json.as_str())).collect();
                 unipic_imaging::encode(&image, format, &text)
             })
             .await?;

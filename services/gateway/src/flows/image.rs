@@ -85,6 +85,7 @@ pub(crate) async fn make_images<B: Backends>(
         options: Some(flow.spec.to_options()),
         timings: Some(timings),
         weights_sha256: flow.model.weights_sha256.clone(),
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     events.send(ImageEvent::Done(done)).await
 }
@@ -168,7 +169,7 @@ impl<B: Backends> ImageFlow<B> {
         let (width, height) = (pixels.width, pixels.height);
         let crop = self.source.as_ref().map(|source| source.crop);
         let text = (self.spec.format == Format::Png)
-            .then(|| metadata::describe(&self.model, &self.spec, crop.as_ref(), number))
+            .then(|| metadata::describe(&self.model, &self.spec, self.source.as_ref(), number))
             .flatten();
         let result = pb::ImageResult {
             image: number,

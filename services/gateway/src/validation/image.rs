@@ -48,7 +48,7 @@ pub(crate) fn generate(request: pb::GenerateRequest, model: &Model) -> Result<Im
 /// Judges an Edit request, its image included.
 pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pictures) -> Result<EditSpec, ApiError> {
     let mut violations = Violations::default();
-    let decoded = pictures.decode(request.image).await?;
+    let decoded = pictures.decode(request.image.clone()).await?;
     let source = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
     violations.words("instruction", &request.instruction, model.limits.max_prompt_bytes);
     violations.text("negative_prompt", &request.negative_prompt, model.limits.max_prompt_bytes);
@@ -58,7 +58,7 @@ pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pic
     spec.negative_prompt = request.negative_prompt;
     // No image and no violation cannot both be.
     let source = source.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
-    let source = pictures.fit(source, spec.width, spec.height).await?;
+    let source = pictures.fit(request.image, source, spec.width, spec.height).await?;
     Ok(EditSpec { image: spec, source })
 }
 
