@@ -1,28 +1,51 @@
 //! The command line, as `--help` teaches it.
 
+mod batch;
 mod change;
+mod chat;
 mod data;
+mod draw;
 mod eval;
 mod key;
+mod replay;
 mod server;
+mod shell;
+mod top;
 mod train;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use batch::Batch;
 pub(crate) use change::Change;
+pub(crate) use chat::Chat;
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
+pub(crate) use draw::{Edit, Generate, Output, Preview, Sampling, Schedule};
 pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
 pub(crate) use key::Key;
+pub(crate) use replay::Replay;
 pub(crate) use server::Server;
+pub(crate) use shell::{Completions, Man};
+pub(crate) use top::Top;
 pub(crate) use train::Train;
+
+/// What a script may rely on.
+const EXIT_CODES: &str = "\
+Exit status:
+  0    everything was done
+  1    it failed, in part or in whole: a row of a batch, a server that does not serve,
+       an image that is not the same when it is made again
+  2    the request, a flag, a file's contents or a setting is wrong;
+       trying again will not help
+  3    the server cannot be reached or is busy; trying again may help
+  130  stopped by ctrl-c";
 
 /// Draw, edit and ask with UniPic, one autoregressive model for image understanding, generation and editing.
 ///
 /// With --server, requests go to a running gateway or node. Without it, the model is loaded into this process.
 #[derive(Debug, Parser)]
-#[command(name = "unipic", version, arg_required_else_help = true)]
+#[command(name = "unipic", version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -41,12 +64,17 @@ pub(crate) enum Command {
     Edit(Edit),
     /// Describe an image, or answer a question about it.
     Describe(Describe),
+    // Where a variant says nothing, the help is what its arguments' type says.
+    Chat(Chat),
+    Batch(Box<Batch>),
+    Replay(Replay),
     /// Serve all four parts from this process: gRPC on one port, an HTTP API and a page on another.
     Serve(Serve),
     /// Ask a server whether it takes calls.
     ///
     /// Without --server, the one at http://127.0.0.1:50051. No key is needed for this. Ends with status 0 when it serves, 1 when it does not or knows no service of that name, 3 when it does not answer.
     Health(Health),
+    Top(Top),
     /// Convert, inspect, pack and make checkpoints.
     #[command(subcommand)]
     Model(Model),
@@ -68,6 +96,8 @@ pub(crate) enum Command {
     /// Measure what a model draws, edits and answers.
     #[command(subcommand)]
     Eval(Box<Eval>),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Which model answers.
@@ -129,85 +159,6 @@ pub(crate) enum LinearWeights {
     /// third of it, with slightly other numbers.
     #[value(name = "q8_0")]
     Q8_0,
-}
-
-/// Draw images from a prompt.
-#[derive(Args, Debug)]
-pub(crate) struct Generate {
-    /// What to draw.
-    pub(crate) prompt: String,
-    /// How to sample and where to write.
-    #[command(flatten)]
-    pub(crate) sampling: Sampling,
-    /// Which model answers.
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-/// Change an image as an instruction says.
-#[derive(Args, Debug)]
-pub(crate) struct Edit {
-    /// The image to change; `-` reads standard input. It is cropped to the output's aspect, around its centre.
-    pub(crate) image: PathBuf,
-    /// What to change.
-    pub(crate) instruction: String,
-    /// Where to change it.
-    #[command(flatten)]
-    pub(crate) change: Change,
-    /// How to sample and where to write.
-    #[command(flatten)]
-    pub(crate) sampling: Sampling,
-    /// Which model answers.
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-/// How to sample and where to write.
-#[derive(Args, Debug)]
-pub(crate) struct Sampling {
-    /// Where to write; with --n above 1, `-0`, `-1`, … is put before the extension. The extension picks the format: png,
-    /// jpg or webp.
-    #[arg(short, long, default_value = "unipic.png", value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Seed; the same request with the same seed makes the same image. Drawn at random when left out, and printed.
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// Size in pixels, multiples of 16 [default: the model's].
-    #[arg(long, value_name = "WxH", value_parser = parse_size)]
-    pub(crate) size: Option<(u32, u32)>,
-    /// How many images.
-    #[arg(long)]
-    pub(crate) n: Option<u32>,
-    /// Iterations of the loop: more is better and slower.
-    #[arg(long)]
-    pub(crate) iterations: Option<u32>,
-    /// Sampling steps of the diffusion head in each iteration.
-    #[arg(long)]
-    pub(crate) head_steps: Option<u32>,
-    /// Guidance scale; 1 turns guidance off and halves the work.
-    #[arg(long, value_name = "SCALE")]
-    pub(crate) guidance: Option<f32>,
-    /// How guidance grows over the iterations.
-    #[arg(long, value_enum)]
-    pub(crate) guidance_schedule: Option<Schedule>,
-    /// Factor on the sampler's noise.
-    #[arg(long)]
-    pub(crate) temperature: Option<f32>,
-    /// What to keep away from.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) negative: String,
-    /// Write a preview to the output file every so many iterations.
-    #[arg(long, value_name = "K")]
-    pub(crate) preview_every: Option<u32>,
-}
-
-/// How guidance grows.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Schedule {
-    /// The same in every iteration.
-    Constant,
-    /// From 1, with the places already revealed.
-    Linear,
 }
 
 /// Describe an image, or answer a question about it.
@@ -345,7 +296,7 @@ pub(crate) enum Preset {
     Tiny,
 }
 
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
+pub(crate) fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let wrong = || format!("`{text}` is no size; write WIDTHxHEIGHT, such as 512x512");
     let (width, height) = text.split_once(['x', 'X', '×']).ok_or_else(wrong)?;
     Ok((width.parse().map_err(|_| wrong())?, height.parse().map_err(|_| wrong())?))

@@ -9,14 +9,12 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use unipic_api::pb;
-use unipic_client::{
-    CallOptions, ClientError, ClientTls, ClientTlsConfig, Endpoint, Events, UniPicClient, connect_with,
-};
+use unipic_client::{CallOptions, ClientTls, ClientTlsConfig, Endpoint, UniPicClient, connect_with};
 use unipic_node::{Config, Node};
 use unipic_serving::{Drained, ListenAddress, Ops};
 
 use crate::args::{Device, Dtype, LinearWeights, Local, Server, Target};
+use crate::failure::wrong;
 use crate::progress::Progress;
 
 /// A client, and the node behind it where there is no server.
@@ -46,7 +44,7 @@ impl Connection {
                 (address, Some(node))
             }
         };
-        let endpoint: Endpoint = address.parse().with_context(|| format!("`{address}` is no server address"))?;
+        let endpoint = endpoint(&address)?;
         let options = CallOptions { deadline: Duration::from_secs(target.timeout), ..CallOptions::default() };
         let client = client(endpoint, &target.server)?.with_options(options);
         progress.stage("waiting for the model");
@@ -56,27 +54,6 @@ impl Connection {
     /// A client of the same model, to be dropped before the connection is closed.
     pub(crate) fn client(&self) -> UniPicClient {
         self.client.clone()
-    }
-
-    /// See the API.
-    pub(crate) async fn generate(
-        &self,
-        request: pb::GenerateRequest,
-    ) -> Result<Events<pb::GenerateResponse>, ClientError> {
-        self.client.generate(request).await
-    }
-
-    /// See the API.
-    pub(crate) async fn edit(&self, request: pb::EditRequest) -> Result<Events<pb::EditResponse>, ClientError> {
-        self.client.edit(request).await
-    }
-
-    /// See the API.
-    pub(crate) async fn understand(
-        &self,
-        request: pb::UnderstandRequest,
-    ) -> Result<Events<pb::UnderstandResponse>, ClientError> {
-        self.client.understand(request).await
     }
 
     /// Ends the node, where there is one.
@@ -113,6 +90,14 @@ impl LocalNode {
     }
 }
 
+/// A server's address.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
+    address.parse().map_err(|error: unipic_client::InvalidEndpoint| wrong(format!("no server address: {error}")))
+}
+
 /// How to come to a server, with the certificates that the flags name.
 ///
 /// # Errors
@@ -120,7 +105,9 @@ impl LocalNode {
 pub(crate) fn tls(endpoint: &Endpoint, server: &Server) -> anyhow::Result<ClientTls> {
     let is_encrypted = endpoint.is_encrypted();
     let wants_tls = server.ca.is_some() || server.cert.is_some() || server.server_identity.is_some();
-    anyhow::ensure!(is_encrypted || !wants_tls, "--ca, --cert and --server-identity need an https:// server");
+    if wants_tls && !is_encrypted {
+        return Err(wrong("--ca, --cert and --server-identity need an https:// server"));
+    }
     let config = ClientTlsConfig {
         ca: server.ca.clone(),
         certificate: server.cert.clone(),

@@ -1,12 +1,8 @@
 //! `describe`: an image and a question in, text out as it comes.
 
-use std::io::Write;
+use unipic_api::pb;
 
-use anyhow::Context;
-use futures::StreamExt;
-use serde_json::json;
-use unipic_api::pb::{self, understand_response};
-
+use crate::answer;
 use crate::args::{Describe, Encoder};
 use crate::connect::Connection;
 use crate::input;
@@ -17,26 +13,9 @@ use crate::progress::Progress;
 /// # Errors
 /// When the image cannot be read, or the request is refused or fails.
 pub(crate) async fn describe(args: &Describe, progress: &Progress) -> anyhow::Result<()> {
-    let image = input::read(&args.image)?;
+    let image = input::image(&args.image)?;
     let connection = Connection::open(&args.target, progress).await?;
-    let mut events = connection.understand(request(args, image)).await?;
-    progress.stage("looking at the image");
-    let mut done = None;
-    while let Some(event) = events.next().await {
-        match event?.event.context("the server sent an event that this version does not know")? {
-            understand_response::Event::Queued(queued) => progress.queued(&queued),
-            understand_response::Event::TextDelta(text) => show(&text, progress)?,
-            understand_response::Event::Resumed(resumed) => progress.resumed(&resumed),
-            understand_response::Event::Done(end) => done = Some(end),
-        }
-    }
-    let done = done.context("the server ended the stream before the answer was complete")?;
-    if progress.is_json() {
-        tell_done(&done, progress);
-    } else {
-        println!();
-    }
-    drop(events);
+    answer::show(request(args, image), &connection.client(), progress).await?;
     connection.close().await
 }
 
@@ -58,30 +37,4 @@ fn request(args: &Describe, image: Vec<u8>) -> pb::UnderstandRequest {
         encoder_path: encoder_path.into(),
         candidates: Vec::new(),
     }
-}
-
-fn show(text: &str, progress: &Progress) -> anyhow::Result<()> {
-    progress.event("text_delta", json!({ "text": text }));
-    if !progress.is_json() {
-        progress.finish();
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write the answer")?;
-    }
-    Ok(())
-}
-
-fn tell_done(done: &pb::UnderstandDone, progress: &Progress) {
-    progress.event(
-        "done",
-        json!({
-            "text": done.text,
-            "finish_reason": done.finish_reason().as_str_name(),
-            "prompt_tokens": done.prompt_tokens,
-            "completion_tokens": done.completion_tokens,
-            "encode_ms": done.encode_ms,
-            "first_token_ms": done.first_token_ms,
-            "total_ms": done.total_ms,
-            "seed": done.seed,
-        }),
-    );
 }

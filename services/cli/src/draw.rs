@@ -1,35 +1,30 @@
 //! `generate` and `edit`: both are a stream of the same events.
 
-use std::path::Path;
-
-use anyhow::Context;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use serde_json::json;
-use unipic_api::pb::{self, edit_response, generate_response};
-use unipic_client::ClientError;
+use unipic_api::pb;
 
-use crate::args::{Edit, Generate, Sampling, Schedule};
+use crate::args::{Edit, Generate, Output, Target};
 use crate::connect::Connection;
+use crate::images::{self, ImageEvent, ImageEvents, ImageRequest};
 use crate::input;
-use crate::output;
+use crate::output::{Destination, Written};
+use crate::preview::Previewer;
 use crate::progress::Progress;
+use crate::sheet;
 
 /// Draws images from a prompt.
 ///
 /// # Errors
 /// When the request is refused or fails, or a file cannot be written.
 pub(crate) async fn generate(args: &Generate, progress: &Progress) -> anyhow::Result<()> {
-    output::check_folder(&args.sampling.output)?;
-    let options = options(&args.sampling)?;
-    let connection = Connection::open(&args.target, progress).await?;
+    let destination = Destination::of(&args.output, progress.is_json())?;
     let request = pb::GenerateRequest {
-        prompt: args.prompt.clone(),
+        prompt: input::text(&args.prompt)?,
         negative_prompt: args.sampling.negative.clone(),
-        options: Some(options),
+        options: Some(options(images::options(&args.sampling), &args.output, &destination)),
     };
-    let events = connection.generate(request).await?;
-    save(events.map_ok(|e| e.event), &args.sampling, progress).await?;
-    connection.close().await
+    make(ImageRequest::Draw(request), (&args.output, destination), &args.target, progress).await
 }
 
 /// Changes an image as an instruction says.
@@ -37,93 +32,85 @@ pub(crate) async fn generate(args: &Generate, progress: &Progress) -> anyhow::Re
 /// # Errors
 /// When the request is refused or fails, or a file cannot be read or written.
 pub(crate) async fn edit(args: &Edit, progress: &Progress) -> anyhow::Result<()> {
-    output::check_folder(&args.sampling.output)?;
-    let options = options(&args.sampling)?;
-    let image = input::read(&args.image)?;
+    let destination = Destination::of(&args.output, progress.is_json())?;
     let mut request = pb::EditRequest {
-        image: image.into(),
+        image: input::image(&args.image)?.into(),
         instruction: args.instruction.clone(),
         negative_prompt: args.sampling.negative.clone(),
-        options: Some(options),
+        options: Some(options(images::options(&args.sampling), &args.output, &destination)),
         ..Default::default()
     };
     args.change.put(&mut request, &args.image)?;
-    let connection = Connection::open(&args.target, progress).await?;
-    let events = connection.edit(request).await?;
-    save(events.map_ok(|e| e.event.map(as_generation)), &args.sampling, progress).await?;
+    make(ImageRequest::Edit(request), (&args.output, destination), &args.target, progress).await
+}
+
+fn options(sampled: pb::ImageOptions, output: &Output, destination: &Destination) -> pb::ImageOptions {
+    let output_format = destination.format().into();
+    pb::ImageOptions { n: output.n, output_format, preview_every: output.preview_every, ..sampled }
+}
+
+async fn make(
+    request: ImageRequest,
+    (output, destination): (&Output, Destination),
+    target: &Target,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let connection = Connection::open(target, progress).await?;
+    let client = connection.client();
+    let events = request.begin(&client).await?;
+    let files = save(events, &destination, progress).await?;
+    drop(client);
+    let sheet = match files.as_slice() {
+        [_] => None,
+        files if output.grid => Some(destination.write_sheet(&sheet::of_files(files)?)?),
+        _ => None,
+    };
+    if let Some(written) = sheet {
+        progress.event("grid", json!({ "path": written, "images": files.len() }));
+        progress.line(&format!("{written} ({} images)", files.len()));
+    }
+    Previewer::new(output.preview).files(&files, progress);
     connection.close().await
 }
 
-/// An edit's events are a generation's under another name.
-fn as_generation(event: edit_response::Event) -> generate_response::Event {
-    match event {
-        edit_response::Event::Queued(e) => generate_response::Event::Queued(e),
-        edit_response::Event::Progress(e) => generate_response::Event::Progress(e),
-        edit_response::Event::Preview(e) => generate_response::Event::Preview(e),
-        edit_response::Event::Image(e) => generate_response::Event::Image(e),
-        edit_response::Event::Resumed(e) => generate_response::Event::Resumed(e),
-        edit_response::Event::Done(e) => generate_response::Event::Done(e),
-    }
-}
-
-fn options(sampling: &Sampling) -> anyhow::Result<pb::ImageOptions> {
-    let schedule = match sampling.guidance_schedule {
-        None => pb::GuidanceSchedule::Unspecified,
-        Some(Schedule::Constant) => pb::GuidanceSchedule::Constant,
-        Some(Schedule::Linear) => pb::GuidanceSchedule::Linear,
-    };
-    Ok(pb::ImageOptions {
-        seed: sampling.seed,
-        n: sampling.n,
-        iterations: sampling.iterations,
-        head_steps: sampling.head_steps,
-        guidance_scale: sampling.guidance,
-        guidance_schedule: schedule.into(),
-        temperature: sampling.temperature,
-        width: sampling.size.map(|s| s.0),
-        height: sampling.size.map(|s| s.1),
-        output_format: output::format_of(&sampling.output)?.into(),
-        preview_every: sampling.preview_every,
-    })
-}
-
-/// Writes images as they come; a failure later on leaves those that came.
-async fn save<S>(events: S, sampling: &Sampling, progress: &Progress) -> anyhow::Result<()>
-where
-    S: Stream<Item = Result<Option<generate_response::Event>, ClientError>>,
-{
-    let n = sampling.n.unwrap_or(1);
-    let mut events = std::pin::pin!(events);
-    let mut finished = false;
+/// Writes images as they come; a failure later on leaves those that came. Returns their files.
+async fn save(
+    mut events: ImageEvents,
+    destination: &Destination,
+    progress: &Progress,
+) -> anyhow::Result<Vec<bytes::Bytes>> {
+    let mut files = Vec::new();
     while let Some(event) = events.next().await {
-        match event?.context("the server sent an event that this version does not know")? {
-            generate_response::Event::Queued(queued) => progress.queued(&queued),
-            generate_response::Event::Progress(step) => progress.step(&step),
-            generate_response::Event::Preview(preview) => {
-                let path = output::numbered(&sampling.output, preview.image, n);
-                output::write(&path, &preview.data)?;
-                let fields = json!({ "image": preview.image, "iteration": preview.iteration, "path": path });
-                progress.event("preview", fields);
+        match event? {
+            ImageEvent::Queued(queued) => progress.queued(&queued),
+            ImageEvent::Progress(step) => progress.step(&step),
+            ImageEvent::Preview(preview) => {
+                if let Some(path) = destination.write_preview(preview.image, &preview.data)? {
+                    let fields = json!({ "image": preview.image, "iteration": preview.iteration, "path": path });
+                    progress.event("preview", fields);
+                }
             }
-            generate_response::Event::Resumed(resumed) => progress.resumed(&resumed),
-            generate_response::Event::Image(image) => save_image(&image, &sampling.output, n, progress)?,
-            generate_response::Event::Done(done) => {
-                finished = true;
+            ImageEvent::Resumed(resumed) => progress.resumed(&resumed),
+            ImageEvent::Image(image) => {
+                tell_image(&image, &destination.write(image.image, &image.data)?, progress);
+                files.push((image.image, image.data));
+            }
+            ImageEvent::Done(done) => {
                 tell_done(&done, progress);
+                files.sort_by_key(|(number, _)| *number);
+                return Ok(files.into_iter().map(|(_, file)| file).collect());
             }
         }
     }
-    anyhow::ensure!(finished, "the server ended the stream before the result was complete");
-    Ok(())
+    Err(images::ended_early())
 }
 
-fn save_image(image: &pb::ImageResult, path: &Path, n: u32, progress: &Progress) -> anyhow::Result<()> {
-    let path = output::numbered(path, image.image, n);
-    output::write(&path, &image.data)?;
-    let mut text = format!("{} ({}×{}, seed {})", path.display(), image.width, image.height, image.seed);
+/// Says what was made, and where it is.
+pub(crate) fn tell_image(image: &pb::ImageResult, written: &Written, progress: &Progress) {
+    let mut text = format!("{written} ({}×{}, seed {})", image.width, image.height, image.seed);
     let mut fields = json!({
         "image": image.image,
-        "path": path,
+        "path": written,
         "width": image.width,
         "height": image.height,
         "seed": image.seed,
@@ -138,9 +125,9 @@ fn save_image(image: &pb::ImageResult, path: &Path, n: u32, progress: &Progress)
     }
     progress.event("image", fields);
     progress.line(&text);
-    Ok(())
 }
 
+/// Says where the time went.
 fn tell_done(done: &pb::ImageDone, progress: &Progress) {
     let t = done.timings.unwrap_or_default();
     let timings = json!({
@@ -155,5 +142,8 @@ fn tell_done(done: &pb::ImageDone, progress: &Progress) {
         "bytes_to_decoder": t.bytes_to_decoder,
         "bytes_from_decoder": t.bytes_from_decoder,
     });
-    progress.event("done", json!({ "timings": timings, "weights_sha256": done.weights_sha256 }));
+    progress.event(
+        "done",
+        json!({ "timings": timings, "weights_sha256": done.weights_sha256, "server_version": done.server_version }),
+    );
 }

@@ -5,16 +5,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::json;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use unipic_client::{Connection, Endpoint};
+use unipic_client::Connection;
 
 use crate::args::Health;
-use crate::connect::tls;
+use crate::connect::{endpoint, tls};
 use crate::progress::Progress;
 
 /// The server that is asked where none is named.
@@ -49,7 +48,7 @@ impl std::error::Error for Unhealthy {}
 /// [`Unhealthy`], or an address that is none.
 pub(crate) async fn health(args: &Health, progress: &Progress) -> anyhow::Result<()> {
     let url = args.server.url.as_deref().unwrap_or(HERE);
-    let endpoint: Endpoint = url.parse().with_context(|| format!("`{url}` is no server address"))?;
+    let endpoint = endpoint(url)?;
     let connection = unipic_client::connect_with(std::slice::from_ref(&endpoint), &tls(&endpoint, &args.server)?)?;
     let limit = Duration::from_secs(args.timeout);
     let asked = tokio::time::timeout(limit, ask(connection, &args.service)).await;

@@ -3,20 +3,30 @@
 //! A thin client. With `--server` it talks to a running gateway or node; without, it runs a node in its own process and
 //! talks to that, so both ways share every line behind the socket.
 
+mod answer;
 mod args;
+mod batch;
+mod chat;
 mod connect;
 mod data;
 mod describe;
+mod digest;
 mod draw;
 mod eval;
 mod failure;
 mod health;
+mod images;
 mod input;
 mod key;
 mod model;
 mod output;
+mod preview;
 mod progress;
+mod replay;
 mod serve;
+mod sheet;
+mod shell;
+mod top;
 mod train;
 
 use std::process::ExitCode;
@@ -49,6 +59,8 @@ fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
         Command::Model(command) => return model::run(command, progress),
         Command::Train(args) => return train::train(args, progress),
         Command::Data(Data::Shapes(args)) => return data::shapes(args, progress),
+        Command::Completions(args) => return shell::completions(args),
+        Command::Man(args) => return shell::man(args, progress),
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
@@ -57,12 +69,17 @@ fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
             Command::Generate(args) => draw::generate(args, progress).await,
             Command::Edit(args) => draw::edit(args, progress).await,
             Command::Describe(args) => describe::describe(args, progress).await,
+            Command::Chat(args) => chat::chat(args, progress).await,
+            Command::Batch(args) => batch::batch(args, progress).await,
+            Command::Replay(args) => replay::replay(args, progress).await,
+            Command::Top(args) => top::top(args, progress).await,
             Command::Serve(args) => serve::serve(args).await,
             Command::Health(args) => health::health(args, progress).await,
             Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
             Command::Eval(command) => eval::eval(command, progress).await,
             // Done above: they need no runtime.
             Command::Key(_) | Command::Model(_) | Command::Train(_) | Command::Data(Data::Shapes(_)) => Ok(()),
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })
 }

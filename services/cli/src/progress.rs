@@ -1,5 +1,7 @@
 //! What a person or a program sees while a request runs.
 
+use std::io::Write;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use unipic_api::pb;
@@ -24,6 +26,12 @@ impl Progress {
 
     /// Says what is being waited for.
     pub(crate) fn stage(&self, text: impl Into<String>) {
+        // In a conversation the bar comes back for every line; what it said last is over.
+        if self.bar.is_finished() {
+            self.bar.unset_length();
+            self.bar.set_message("");
+            self.bar.reset();
+        }
         self.bar.set_message(text.into());
         self.bar.enable_steady_tick(std::time::Duration::from_millis(200));
     }
@@ -102,7 +110,7 @@ impl Progress {
     pub(crate) fn result(&self, text: &str, fields: Value) {
         self.event("done", fields);
         if !self.json {
-            self.bar.suspend(|| println!("{text}"));
+            self.bar.suspend(|| print(text));
         }
     }
 
@@ -110,7 +118,7 @@ impl Progress {
     pub(crate) fn event(&self, name: &str, mut fields: Value) {
         if self.json {
             fields["event"] = name.into();
-            println!("{fields}");
+            print(&fields.to_string());
         }
     }
 
@@ -119,6 +127,11 @@ impl Progress {
         if !self.json {
             self.bar.suspend(|| eprintln!("{text}"));
         }
+    }
+
+    /// Writes what shows an image to standard error, above the bar.
+    pub(crate) fn show(&self, text: &str) {
+        self.bar.suspend(|| eprint!("{text}"));
     }
 
     /// Whether events are printed as JSON.
@@ -130,4 +143,9 @@ impl Progress {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Prints a line. Nobody reads any more when the other end of a pipe is gone; what was made stays made.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use unipic_api::{ApiError, Reason, pb};
+use unipic_api::{ApiError, Reason, pb, record};
 use unipic_imaging::{Blend, CropBox, DecodeLimits, Format, ImageError, Mask, MaskConvention, Rgb8};
 
 use crate::config::LimitsConfig;
+
+fn sha256(file: &[u8]) -> String {
+    Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// RGB around an image that is padded to a square, as in training.
 const PADDING: [u8; 3] = [127; 3];
@@ -26,8 +31,12 @@ pub(crate) struct Source {
     pub(crate) pixels: Rgb8,
     /// What part of the file they show.
     pub(crate) crop: pb::CropBox,
+    /// SHA-256 of the file's bytes, in hex.
+    pub(crate) sha256: String,
     /// Where it is redrawn, unless everywhere.
     pub(crate) redraw: Option<Redraw>,
+    /// The same as it was asked for, for the record.
+    pub(crate) asked: Option<record::Redraw>,
 }
 
 /// The part of a source that is redrawn.
@@ -50,6 +59,8 @@ pub(crate) struct Change {
     pub(crate) margins: pb::Margins,
     /// How far the seam is blended, in pixels of the result.
     pub(crate) feather: u32,
+    /// All of that as it was asked for, for the record.
+    pub(crate) asked: Option<record::Redraw>,
 }
 
 /// The size of an edit's result.
@@ -110,17 +121,35 @@ impl Pictures {
         self.run(move || unipic_imaging::decode_mask(&file, &limits, convention)).await
     }
 
-    /// Centre-crops a source to the output's aspect and resizes it to the output's size, and its mask with it.
+    /// SHA-256 of a file's bytes, in hex.
+    pub(crate) async fn sha256(&self, file: Bytes) -> Result<String, ApiError> {
+        self.run(move || sha256(&file)).await
+    }
+
+    /// Centre-crops a source to the output's aspect and resizes it to the output's size, and its mask with it. `file` is what
+    /// the source was decoded from.
     #[tracing::instrument(name = "crop_source", skip_all)]
-    pub(crate) async fn fit(&self, image: Rgb8, change: Change, output: Output) -> Result<Source, ApiError> {
+    pub(crate) async fn fit(
+        &self,
+        (file, image): (Bytes, Rgb8),
+        change: Change,
+        output: Output,
+    ) -> Result<Source, ApiError> {
         let fitted = self.run(move || {
+            let asked = change.asked.clone();
             let (image, mask) = change.canvas(image);
             let (cropped, area) = unipic_imaging::centre_crop_to_aspect(&image, output.width, output.height);
             let pixels = unipic_imaging::resize_bicubic(&cropped, output.width, output.height);
             let redraw = mask.map(|mask| {
                 redraw(&mask.fit(area, output.width, output.height), &pixels, output.stride, change.feather)
             });
-            Ok(Source { crop: crop_box(area, &image), redraw: redraw.transpose()?, pixels })
+            Ok(Source {
+                crop: crop_box(area, &image),
+                sha256: sha256(&file),
+                redraw: redraw.transpose()?,
+                asked,
+                pixels,
+            })
         });
         fitted.await?.map_err(|error| fault(&error))
     }
@@ -141,12 +170,12 @@ impl Pictures {
         self.run(work).await
     }
 
-    /// Writes a file; `text` goes into PNG files under the key `unipic`.
+    /// Writes a file; `text`, the image's record, goes into PNG files.
     #[tracing::instrument(name = "encode_image", skip_all, fields(width = image.width, height = image.height))]
     pub(crate) async fn encode(&self, image: Rgb8, format: Format, text: Option<String>) -> Result<Bytes, ApiError> {
         let file = self
             .run(move || {
-                let text: Vec<_> = text.iter().map(|json| ("unipic", json.as_str())).collect();
+                let text: Vec<_> = text.iter().map(|json| (record::KEY, json.as_str())).collect();
                 unipic_imaging::encode(&image, format, &text)
             })
             .await?;

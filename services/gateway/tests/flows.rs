@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicUsize;
 
 use pb::generate_response::Event;
 use pb::uni_pic_server::UniPic;
+use sha2::{Digest, Sha256};
 use support::{Script, collect, gateway, image, png, readable, text, turn};
 use tonic::Request;
 use unipic_api::pb;
+use unipic_api::record::{KEY, Record, Source, Task};
 use unipic_gateway::Tenant;
 use unipic_imaging::{DecodeLimits, decode, read_png_text};
 
@@ -57,6 +59,38 @@ async fn a_generation_tells_progress_previews_images_and_the_end_in_order() {
     assert!(!asked.has_source);
 }
 
+/// The reproducibility record of a PNG file.
+fn record(file: &[u8]) -> Record {
+    let text = read_png_text(file).expect("text");
+    let (_, json) = text.iter().find(|(key, _)| key == KEY).expect("a record");
+    Record::parse(json).expect("a good record")
+}
+
+#[tokio::test]
+async fn an_edits_record_names_its_source_and_every_image_its_number() {
+    let (gateway, _) = gateway(Script::default()).await;
+    let source = png(100, 40);
+    let request = pb::EditRequest {
+        image: source.clone().into(),
+        instruction: "make it green".to_owned(),
+        negative_prompt: "rain".to_owned(),
+        options: Some(pb::ImageOptions { width: Some(64), height: Some(32), n: Some(2), ..options() }),
+    };
+    let events = collect(gateway.edit(Request::new(request)).await).await.expect("edited");
+    let images = events.iter().filter_map(|event| match &event.event {
+        Some(pb::edit_response::Event::Image(image)) => Some((image.image, record(&image.data))),
+        _ => None,
+    });
+    let images: Vec<_> = images.collect();
+    assert_eq!(images.len(), 2);
+    for (number, made) in images {
+        assert_eq!((made.task, made.prompt.as_str(), made.image), (Task::Edit, "make it green", number));
+        assert_eq!(made.negative_prompt, "rain");
+        let sha256 = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(made.source, Some(Source { sha256, crop: [10, 0, 80, 40] }));
+    }
+}
+
 #[tokio::test]
 async fn images_come_in_the_format_asked_for_and_png_tells_how_it_was_made() {
     let (gateway, _) = gateway(Script::default()).await;
@@ -76,11 +110,11 @@ async fn images_come_in_the_format_asked_for_and_png_tells_how_it_was_made() {
         let pixels = decode(&result.data, &DecodeLimits::default()).expect("decodes");
         assert_eq!((pixels.width, pixels.height), (64, 32));
         if media_type == "image/png" {
-            let text = read_png_text(&result.data).expect("text");
-            let (_, json) = text.iter().find(|(key, _)| key == "unipic").expect("the key unipic");
-            for part in ["\"prompt\":\"eine Mühle\"", "\"seed\":7", "\"iterations\":4", "\"weights_sha256\":\""] {
-                assert!(json.contains(part), "{part} is not in {json}");
-            }
+            let made = record(&result.data);
+            assert_eq!((made.task, made.prompt.as_str(), made.seed, made.image), (Task::Generate, "eine Mühle", 7, 0));
+            assert_eq!((made.iterations, made.width, made.height, made.source), (4, 64, 32, None));
+            let Some(Event::Done(done)) = events.last().and_then(|event| event.event.clone()) else { panic!("no end") };
+            assert_eq!((made.weights_sha256, made.version), (done.weights_sha256, done.server_version));
         }
     }
 }

@@ -63,6 +63,24 @@ async fn a_generation_is_answered_with_its_images() {
 }
 
 #[tokio::test]
+async fn a_png_says_the_same_of_itself_over_http_as_over_grpc() {
+    use unipic_api::pb::uni_pic_server::UniPic as _;
+    let (gateway, _) = gateway(Script::default()).await;
+    let answer = post(&gateway, GENERATIONS, &json!({"prompt": "a barn", "seed": 7, "iterations": 4})).await.json();
+    let over_http = bytes(&answer["data"][0]["b64_json"]);
+    let options = pb::ImageOptions { seed: Some(7), iterations: Some(4), ..Default::default() };
+    let events = support::collect(gateway.generate(support::generate("a barn", options)).await).await.expect("drawn");
+    let over_grpc = events.iter().find_map(|event| match &event.event {
+        Some(pb::generate_response::Event::Image(image)) => Some(image.data.to_vec()),
+        _ => None,
+    });
+    assert!(over_grpc.expect("an image") == over_http, "the files differ");
+    let text = unipic_imaging::read_png_text(&over_http).expect("text");
+    assert!(text.iter().any(|(key, value)| key == unipic_api::record::KEY && value.contains("\"seed\":7")), "{text:?}");
+    assert!(answer["unipic"]["server_version"].as_str().is_some_and(|version| !version.is_empty()));
+}
+
+#[tokio::test]
 async fn a_stream_tells_previews_and_finished_images() {
     let (gateway, _) = gateway(Script::default()).await;
     let request = json!({"prompt": "a barn", "seed": 7, "iterations": 9, "stream": true, "partial_images": 2});

@@ -122,7 +122,7 @@ async fn a_png_tells_that_a_part_was_redrawn() {
         panic!("none")
     };
     let text = read_png_text(&image.data).expect("text");
-    let told = text.iter().any(|(_, json)| json.contains("\"redrawn_places\":2,\"feather\":3"));
+    let told = text.iter().any(|(_, json)| json.contains("\"marks\":\"white\"") && json.contains("\"feather\":3"));
     assert!(told, "{text:?}");
 }
 

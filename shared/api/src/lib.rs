@@ -7,6 +7,7 @@
 pub mod frames;
 pub mod limits;
 pub mod pb;
+pub mod record;
 pub mod status;
 
 pub use status::{ApiError, FieldViolation, Reason};

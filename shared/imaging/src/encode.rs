@@ -33,6 +33,17 @@ impl Format {
         }
     }
 
+    /// The format that a file begins as; `None` when it is another one, or none.
+    #[must_use]
+    pub fn of(file: &[u8]) -> Option<Self> {
+        match image::guess_format(file).ok()? {
+            image::ImageFormat::Png => Some(Self::Png),
+            image::ImageFormat::Jpeg => Some(Self::Jpeg),
+            image::ImageFormat::WebP => Some(Self::WebP),
+            _ => None,
+        }
+    }
+
     /// The usual file name extension, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
@@ -99,7 +110,8 @@ fn write_png(image: &Rgb8, text: &[(&str, &str)], file: &mut Vec<u8>) -> Result<
     writer.finish()
 }
 
-/// Reads the text chunks of a PNG file, keys and values in file order, `tEXt` before `iTXt`.
+/// Reads the text chunks that stand before the pixels of a PNG file, keys and values in file order, `tEXt` before `iTXt`.
+/// A chunk that is damaged or too large once it is unpacked is left out: other programs write their own.
 ///
 /// # Errors
 /// [`ImageError::Malformed`] when the file is no PNG or its header is damaged.
@@ -110,7 +122,13 @@ pub fn read_png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, ImageError> 
     let plain = info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
     let mut text: Vec<_> = plain.collect();
     for chunk in &info.utf8_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(fail)?));
+        // Unpacked by itself first: reading a packed text at once knows no limit, and 64 KiB may hold a gigabyte.
+        let mut chunk = chunk.clone();
+        if chunk.decompress_text().is_ok()
+            && let Ok(value) = chunk.get_text()
+        {
+            text.push((chunk.keyword, value));
+        }
     }
     Ok(text)
 }

@@ -60,3 +60,20 @@ fn crops_are_centred_and_as_large_as_can_be() {
     check((1000, 1000), (2, 1), (0, 250, 1000, 500));
     check((1, 500), (1000, 1), (0, 249, 1, 1));
 }
+
+#[test]
+fn a_text_that_is_too_large_once_unpacked_is_left_out_and_hides_no_other() {
+    use png::text_metadata::ITXtChunk;
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, 1, 1);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().expect("a header");
+    let mut bomb = ITXtChunk::new("bomb", "a".repeat(8 << 20));
+    bomb.compressed = true;
+    writer.write_text_chunk(&bomb).expect("a chunk");
+    writer.write_text_chunk(&ITXtChunk::new("mine", "text")).expect("a chunk");
+    writer.write_image_data(&[1, 2, 3]).expect("pixels");
+    writer.finish().expect("an end");
+    assert!(file.len() < 64 << 10, "{} bytes", file.len());
+    assert_eq!(read_png_text(&file).expect("a PNG"), [("mine".to_owned(), "text".to_owned())]);
+}

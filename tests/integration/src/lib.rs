@@ -4,3 +4,4 @@
 
 pub mod processes;
 pub mod python;
+pub mod unipic;

@@ -49,7 +49,7 @@ impl Change {
             Marks::White => pb::MaskConvention::White,
             Marks::Transparent => pb::MaskConvention::Transparent,
         };
-        request.mask = Some(pb::Mask { image: input::read(file)?.into(), convention: convention as i32 });
+        request.mask = Some(pb::Mask { image: input::image(file)?.into(), convention: convention as i32 });
         Ok(())
     }
 }

@@ -85,6 +85,7 @@ pub(crate) async fn make_images<B: Backends>(
         options: Some(flow.spec.to_options()),
         timings: Some(timings),
         weights_sha256: flow.model.weights_sha256.clone(),
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     events.send(ImageEvent::Done(done)).await
 }

@@ -1,6 +1,6 @@
 //! Where an edit redraws its source.
 
-use unipic_api::{ApiError, pb};
+use unipic_api::{ApiError, pb, record};
 use unipic_imaging::{MAX_SIDE, Mask, MaskConvention, Rgb8};
 
 use super::Violations;
@@ -17,11 +17,15 @@ pub(super) async fn change(
     pictures: &Pictures,
 ) -> Result<Change, ApiError> {
     let is_softened = mask.is_some() || margins.is_some();
+    let asked = match is_softened {
+        true => Some(asked(mask.as_ref(), margins, feather, pictures).await?),
+        false => None,
+    };
     let mask = match mask {
         Some(given) => marks(violations, given, source, pictures).await?,
         None => None,
     };
-    let change = Change { mask, margins: margins.unwrap_or_default(), feather };
+    let change = Change { mask, margins: margins.unwrap_or_default(), feather, asked };
     if let Some(source) = source {
         canvas(violations, &change, source, pictures.max_pixels());
     }
@@ -31,6 +35,23 @@ pub(super) async fn change(
         violations.add("feather", "needs a mask or margins, whose seam it blends");
     }
     Ok(change)
+}
+
+/// What is asked for, as an image's record tells it.
+async fn asked(
+    mask: Option<&pb::Mask>,
+    margins: Option<pb::Margins>,
+    feather: u32,
+    pictures: &Pictures,
+) -> Result<record::Redraw, ApiError> {
+    let mask = match mask {
+        Some(mask) => {
+            Some(record::Mask { sha256: pictures.sha256(mask.image.clone()).await?, marks: mask.convention().into() })
+        }
+        None => None,
+    };
+    let extend = margins.map(|margins| [margins.left, margins.top, margins.right, margins.bottom]);
+    Ok(record::Redraw { mask, extend, feather })
 }
 
 /// Refuses margins that make more of an image than is taken.

@@ -48,7 +48,7 @@ pub(crate) fn generate(request: pb::GenerateRequest, model: &Model) -> Result<Im
 /// Judges an Edit request, its image and its mask included.
 pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pictures) -> Result<EditSpec, ApiError> {
     let mut violations = Violations::default();
-    let decoded = pictures.decode(request.image).await?;
+    let decoded = pictures.decode(request.image.clone()).await?;
     let source = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
     let asked = (request.mask, request.extend, request.feather);
     let change = change::change(&mut violations, asked, source.as_ref(), pictures).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn edit(request: pb::EditRequest, model: &Model, pictures: &Pic
     let source = source.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
     let output = Output { width: spec.width, height: spec.height, stride: model.facts.synthesis.stride };
     let is_masked = change.mask.is_some();
-    let source = pictures.fit(source, change, output).await?;
+    let source = pictures.fit((request.image, source), change, output).await?;
     change::check_kept(&source, is_masked)?;
     Ok(EditSpec { image: spec, source })
 }

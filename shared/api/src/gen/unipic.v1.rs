@@ -2286,6 +2286,9 @@ pub struct ImageDone {
     /// SHA-256 of the weights that made the images, in hex.
     #[prost(string, tag = "3")]
     pub weights_sha256: ::prost::alloc::string::String,
+    /// Version of the server that answered.
+    #[prost(string, tag = "4")]
+    pub server_version: ::prost::alloc::string::String,
 }
 /// Answers questions about images.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -148,6 +148,7 @@ fn made(done: &pb::ImageDone) -> Value {
         "guidance_schedule": crate::http::models::schedule_name(options.guidance_schedule),
         "temperature": options.temperature,
         "weights_sha256": done.weights_sha256,
+        "server_version": done.server_version,
         "total_ms": done.timings.as_ref().map(|timings| timings.total_ms),
     })
 }

@@ -168,4 +168,5 @@ class DrawingInProgress:
         if self._done is None or not self._pictures:
             raise cut_short()
         pictures = tuple(sorted(self._pictures, key=lambda picture: picture.number))
-        return Drawing(pictures, self._done.options, self._done.timings, self._done.weights_sha256)
+        done = self._done
+        return Drawing(pictures, done.options, done.timings, done.weights_sha256, done.server_version)

@@ -125,11 +125,13 @@ class Done:
     """What was used, defaults filled in."""
     timings: Timings
     weights_sha256: str
+    server_version: str
 
     @classmethod
     def of(cls, message: pb.ImageDone) -> Self:
         """From its message."""
-        return cls(ImageSettings.of(message.options), Timings.of(message.timings), message.weights_sha256)
+        options, timings = ImageSettings.of(message.options), Timings.of(message.timings)
+        return cls(options, timings, message.weights_sha256, message.server_version)
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Drawing:
     """What was used, defaults filled in."""
     timings: Timings
     weights_sha256: str
+    server_version: str
 
     @property
     def picture(self) -> Picture:

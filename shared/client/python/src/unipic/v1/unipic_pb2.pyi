@@ -223,14 +223,16 @@ class CropBox(_message.Message):
     def __init__(self, x: _Optional[int] = ..., y: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., source_width: _Optional[int] = ..., source_height: _Optional[int] = ...) -> None: ...
 
 class ImageDone(_message.Message):
-    __slots__ = ("options", "timings", "weights_sha256")
+    __slots__ = ("options", "timings", "weights_sha256", "server_version")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     options: ImageOptions
     timings: _synthesis_pb2.SynthesisTimings
     weights_sha256: str
-    def __init__(self, options: _Optional[_Union[ImageOptions, _Mapping]] = ..., timings: _Optional[_Union[_synthesis_pb2.SynthesisTimings, _Mapping]] = ..., weights_sha256: _Optional[str] = ...) -> None: ...
+    server_version: str
+    def __init__(self, options: _Optional[_Union[ImageOptions, _Mapping]] = ..., timings: _Optional[_Union[_synthesis_pb2.SynthesisTimings, _Mapping]] = ..., weights_sha256: _Optional[str] = ..., server_version: _Optional[str] = ...) -> None: ...
 
 class UnderstandRequest(_message.Message):
     __slots__ = ("turns", "max_tokens", "temperature", "top_p", "stop", "seed", "encoder_path", "candidates")
