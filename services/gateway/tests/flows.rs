@@ -75,6 +75,7 @@ async fn an_edits_record_names_its_source_and_every_image_its_number() {
         instruction: "make it green".to_owned(),
         negative_prompt: "rain".to_owned(),
         options: Some(pb::ImageOptions { width: Some(64), height: Some(32), n: Some(2), ..options() }),
+        ..Default::default()
     };
     let events = collect(gateway.edit(Request::new(request)).await).await.expect("edited");
     let images = events.iter().filter_map(|event| match &event.event {
@@ -87,7 +88,7 @@ async fn an_edits_record_names_its_source_and_every_image_its_number() {
         assert_eq!((made.task, made.prompt.as_str(), made.image), (Task::Edit, "make it green", number));
         assert_eq!(made.negative_prompt, "rain");
         let sha256 = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(made.source, Some(Source { sha256, crop: [10, 0, 80, 40] }));
+        assert_eq!(made.source, Some(Source { sha256, crop: [10, 0, 80, 40], redraw: None }));
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Block {
 const RUNNABLE: [&str; 2] = ["sh", "python"];
 
 /// Languages that are shown only. Rust's example is compiled where it comes from, and configuration is tested there.
-const SHOWN: [&str; 2] = ["rust", "toml"];
+const SHOWN: [&str; 3] = ["rust", "toml", "json"];
 
 /// Reads the blocks of a page, those of [`RUNNABLE`] languages.
 ///
