@@ -1,7 +1,7 @@
 """Requests from arguments. What a limit is, the server says; here only what cannot be put into a message is refused."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from .answers import Turn
 from .images import ImageInput, file_bytes
@@ -171,7 +171,7 @@ def edit_request(image: bytes, instruction: str, options: Mapping[str, Any]) -> 
     marks = options.get("mask_marks")
     if options.get("mask") is not None:
         request.mask.image = file_bytes(options["mask"], "mask")
-        request.mask.convention = choice("mask_marks", marks or "white")
+        request.mask.convention = cast("pb.MaskConvention", choice("mask_marks", marks or "white"))
     elif marks is not None:
         raise TypeError("mask_marks says how a mask is read, and there is no mask")
     margins = options.get("extend")
