@@ -14,7 +14,7 @@ struct Args {
     /// `nano`, or the folder of a checkpoint.
     #[arg(long, global = true, default_value = "nano")]
     model: String,
-    /// Folder of the binaries of a release build; they are built as this program was where it is left out.
+    /// Folder of the binaries; they are built as this program was where it is left out.
     #[arg(long, global = true)]
     binaries: Option<PathBuf>,
     /// Where the report is; sections of other runs stay as they are.
@@ -83,7 +83,7 @@ async fn section(args: &Args) -> anyhow::Result<Section> {
     };
     let dir = tempfile::tempdir()?;
     let mut section = of_kind(args, &binaries, dir.path()).await?;
-    section.text = format!("{}\n\n{}", machine(args)?, section.text);
+    section.text = format!("{}\n\n{}", machine()?, section.text);
     Ok(section)
 }
 
@@ -109,7 +109,7 @@ async fn of_kind(args: &Args, binaries: &Path, dir: &Path) -> anyhow::Result<Sec
 }
 
 /// Which command was run, where and when, and what else the machine was doing.
-fn machine(args: &Args) -> anyhow::Result<String> {
+fn machine() -> anyhow::Result<String> {
     // Where the binaries lay says nothing to others.
     let mut command = Vec::new();
     let mut words = std::env::args().skip(1);
@@ -126,10 +126,9 @@ fn machine(args: &Args) -> anyhow::Result<String> {
     let load = load.split(' ').next().unwrap_or("unknown").to_owned();
     let date = std::process::Command::new("date").arg("+%Y-%m-%d").output()?;
     Ok(format!(
-        "`cargo run -p unipic-chaos -- {}`, {}, {cores} cores of {}, {}; load over the last minute {load}.",
+        "`cargo run -p unipic-chaos -- {}`, {}, {cores} cores of {}; load over the last minute {load}.",
         command.join(" "),
         String::from_utf8_lossy(&date.stdout).trim(),
         model.trim_start_matches([' ', '\t', ':']),
-        if args.binaries.is_some() { "binaries of a release build" } else { "binaries of this build" },
     ))
 }
