@@ -46,8 +46,6 @@ pub(crate) struct Redraw {
     pub(crate) places: Vec<u32>,
     /// Lays what was drawn into the source.
     pub(crate) blend: Arc<Blend>,
-    /// How far the seam is blended, in pixels.
-    pub(crate) feather: u32,
 }
 
 /// Where a source is to be redrawn, and how softly.
@@ -208,7 +206,7 @@ impl Change {
 /// What is redrawn of a source of the output's size.
 fn redraw(mask: &Mask, source: &Rgb8, stride: u32, feather: u32) -> Result<Redraw, ImageError> {
     let blend = Blend::new(source.clone(), mask, feather)?;
-    Ok(Redraw { places: mask.squares(stride), blend: Arc::new(blend), feather })
+    Ok(Redraw { places: mask.squares(stride), blend: Arc::new(blend) })
 }
 
 /// Work on pixels of our own that cannot fail, and did.

@@ -33,7 +33,7 @@ impl Section {
                 misses.iter().map(|m| format!("- {m}\n")).collect::<String>().trim_end()
             ),
         };
-        let _ = write!(block, "<!-- end {name} -->\n");
+        let _ = writeln!(block, "<!-- end {name} -->");
         block
     }
 

@@ -93,6 +93,31 @@ async fn an_edit_needs_the_image_it_changed() -> anyhow::Result<()> {
     node.stop().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_part_needs_its_mask_and_remembers_margins() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (dir, node) = (dir.path(), node(dir.path()).await?);
+    let mut mask = Rgb8::filled(64, 64, [0; 3]);
+    mask.data[..64 * 32 * 3].fill(255);
+    for (name, pixels) in [("mask.png", &mask), ("other.png", &Rgb8::filled(64, 64, [255; 3]))] {
+        std::fs::write(dir.join(name), encode(pixels, Format::Png, &[])?)?;
+    }
+    std::fs::write(dir.join("source.png"), encode(&Rgb8::filled(64, 64, [200, 20, 20]), Format::Png, &[])?)?;
+    let edit =
+        ["edit", "source.png", "a star", "-o", "e.png", "--mask", "mask.png", "--feather", "4", "--extend", "left=16"];
+    call(dir, &node, &[&edit[..], &CHEAP].concat())?.ended(0)?;
+    let replay = ["replay", "e.png", "--image", "source.png"];
+    let without = call(dir, &node, &replay)?.ended(2)?;
+    assert!(without.said.contains("--mask") && without.said.contains("SHA-256"), "{without:?}");
+    let other = call(dir, &node, &[&replay[..], &["--mask", "other.png"]].concat())?.ended(2)?;
+    assert!(other.said.contains("is not the mask") && other.said.contains("--anyway"), "{other:?}");
+    call(dir, &node, &[&replay[..], &["--mask", "mask.png"]].concat())?.ended(0)?;
+    call(dir, &node, &[&["generate", "a star", "-o", "g.png"][..], &CHEAP].concat())?.ended(0)?;
+    let needless = call(dir, &node, &["replay", "g.png", "--mask", "mask.png"])?.ended(2)?;
+    assert!(needless.said.contains("leave out --mask"), "{needless:?}");
+    node.stop().await
+}
+
 #[test]
 fn another_model_is_refused_by_its_hash() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;

@@ -62,7 +62,7 @@ fn earlier_answers_are_learnt_as_the_last_one_is() {
     ];
     let singly = singly.map(|(weight, loss)| (weight, loss.unwrap()));
     assert_same(&together, &descend(&parameters, &total(&singly).unwrap()));
-    let beyond = loss(said, answer, &[vec![7..9]]).unwrap_err().to_string();
+    let beyond = loss(said, answer, &[std::iter::once(7..9).collect()]).unwrap_err().to_string();
     assert!(beyond.contains("8 tokens"), "{beyond}");
 }
 
