@@ -1,6 +1,7 @@
 //! `cargo run -p unipic-chaos -- faults`: a long run of one kind, and its section of the report.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -64,13 +65,16 @@ enum Kind {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let section = section(&args).await?;
     section.put(&args.report)?;
     println!("{}", section.markdown());
-    anyhow::ensure!(section.misses.is_empty(), "{} goals missed", section.misses.len());
-    Ok(())
+    if section.misses.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("{} goals missed", section.misses.len());
+    Ok(ExitCode::FAILURE)
 }
 
 async fn section(args: &Args) -> anyhow::Result<Section> {
