@@ -81,15 +81,7 @@ fn source(record: &Record, args: &Replay) -> anyhow::Result<Option<Vec<u8>>> {
         }
         (Task::Edit, Some(source), Some(path)) => (&source.sha256, path),
     };
-    let source = input::image(path)?;
-    let sha256 = digest::sha256(&source);
-    if sha256 != *wanted && !args.anyway {
-        let (path, wanted) = (path.display(), wanted.escape_debug());
-        return Err(wrong(format!(
-            "`{path}` is not the image that was changed: its SHA-256 is {sha256}, not {wanted}; --anyway takes it"
-        )));
-    }
-    Ok(Some(source))
+    held(path, wanted, "the image that was changed", args.anyway).map(Some)
 }
 
 /// The mask of an edit, held against its hash.
@@ -104,15 +96,18 @@ fn mask(record: &Record, args: &Replay) -> anyhow::Result<Option<Vec<u8>>> {
         }
         (Some(mask), Some(path)) => (&mask.sha256, path),
     };
-    let mask = input::image(path)?;
-    let sha256 = digest::sha256(&mask);
-    if sha256 != *wanted && !args.anyway {
+    held(path, wanted, "the mask that was used", args.anyway).map(Some)
+}
+
+/// A file that the record names by its hash, held against it.
+fn held(path: &Path, wanted: &str, what: &str, anyway: bool) -> anyhow::Result<Vec<u8>> {
+    let file = input::image(path)?;
+    let sha256 = digest::sha256(&file);
+    if sha256 != wanted && !anyway {
         let (path, wanted) = (path.display(), wanted.escape_debug());
-        return Err(wrong(format!(
-            "`{path}` is not the mask that was used: its SHA-256 is {sha256}, not {wanted}; --anyway takes it"
-        )));
+        return Err(wrong(format!("`{path}` is not {what}: its SHA-256 is {sha256}, not {wanted}; --anyway takes it")));
     }
-    Ok(Some(mask))
+    Ok(file)
 }
 
 /// Refuses another model than the record's: what it makes would be another image.

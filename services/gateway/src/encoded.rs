@@ -52,6 +52,11 @@ impl<E: Clone> EncodedCache<E> {
         Self { kept: Mutex::new(kept), max_bytes, metrics }
     }
 
+    /// Whether anything is kept at all; where not, no image need be hashed.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.max_bytes > 0
+    }
+
     /// The key of an image for a tenant.
     pub(crate) fn key(tenant: &Tenant, path: pb::EncoderPath, weights_sha256: &str, image: &Rgb8) -> Key {
         let mut hash = Sha256::new();
@@ -68,7 +73,7 @@ impl<E: Clone> EncodedCache<E> {
 
     /// What was kept under a key.
     pub(crate) fn get(&self, key: &Key) -> Option<E> {
-        if self.max_bytes == 0 {
+        if !self.is_kept() {
             return None;
         }
         let found = self.kept().entries.get(key).map(|entry| entry.embeddings.clone());

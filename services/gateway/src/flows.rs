@@ -44,6 +44,9 @@ async fn encode<B: Backends>(
     resumed: impl Fn(pb::Resumed),
 ) -> Result<B::Embeddings, ApiError> {
     let cache = &gateway.shared.encoded;
+    if !cache.is_kept() {
+        return encode_anew(gateway, image, path, call, resumed).await;
+    }
     let key = EncodedCache::<B::Embeddings>::key(tenant, path, &gateway.model()?.weights_sha256, &image);
     if let Some(embeddings) = cache.get(&key) {
         return Ok(embeddings);
