@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use unipic_imaging::Rgb8;
 use unipic_models::prompt::Role;
+use unipic_world::Scene;
 
 use crate::TrainError;
 use crate::recipe::Stage;
@@ -35,6 +36,8 @@ pub(crate) enum Kind {
 pub(crate) struct Described {
     pub(crate) picture: Rgb8,
     pub(crate) words: String,
+    /// What the shapes world drew.
+    pub(crate) scene: Option<Scene>,
     /// The line it stands in, from 1, where it was read.
     pub(crate) line: Option<usize>,
 }
@@ -44,6 +47,8 @@ pub(crate) struct Edited {
     pub(crate) source: Rgb8,
     pub(crate) target: Rgb8,
     pub(crate) instruction: String,
+    /// The source and the target as the shapes world drew them.
+    pub(crate) scenes: Option<(Scene, Scene)>,
     pub(crate) line: Option<usize>,
 }
 
@@ -53,6 +58,7 @@ pub(crate) struct Asked {
     /// In order; a user's turn first and last.
     pub(crate) said: Vec<(Role, String)>,
     pub(crate) answer: String,
+    pub(crate) scene: Option<Scene>,
     pub(crate) line: Option<usize>,
 }
 

@@ -10,6 +10,7 @@ mod edit;
 mod generate;
 pub mod head;
 mod packing;
+pub mod readout;
 #[cfg(test)]
 mod tests;
 mod understand;
@@ -19,7 +20,19 @@ use unipic_models::mar::{ImageGrid, LATENT_CHANNELS};
 
 pub use edit::{Edit, edit};
 pub use generate::{Generation, generate};
-pub use understand::{Images, Understanding, understand};
+pub use understand::{Images, Understanding, shown, understand};
+
+/// A task's loss, and what the model made of the images on the way to it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The published loss; scalar f32.
+    pub loss: Tensor,
+    /// Images that are inputs as the language model is shown them, `[B·N, H]` in raster order; none in generation.
+    pub shown: Option<Tensor>,
+    /// What the diffusion head is told about each masked place, `[ΣR, D]`, image after image in raster order; none in
+    /// understanding.
+    pub conditions: Option<Tensor>,
+}
 
 /// How much of the gradient passes into the embeddings of an image that is an input: an edit's source, and MAR's encoding
 /// of an image to be understood.

@@ -11,6 +11,12 @@ use unipic_weights::config::ModelConfig;
 use unipic_weights::{Checkpoint, Part, manifest};
 
 use crate::TrainError;
+use crate::loss::readout;
+
+/// Whether a tensor learns where these parts do.
+fn learns(name: &str, parts: &[Part]) -> bool {
+    name.starts_with(readout::PREFIX) || Part::of(name).is_some_and(|part| parts.contains(&part))
+}
 
 /// Every tensor of a model, each a variable.
 pub(crate) struct Parameters {
@@ -67,15 +73,27 @@ impl Parameters {
         self
     }
 
+    /// The same with the layers that read off inner states in training, at zero where there are none yet.
+    ///
+    /// # Errors
+    /// When the device refuses a tensor.
+    pub(crate) fn with_readouts(mut self, config: &ModelConfig) -> Result<Self, TrainError> {
+        for (name, shape) in readout::shapes(config) {
+            if !self.vars.contains_key(&name) {
+                self.vars.insert(name, Var::zeros(shape, DType::F32, &self.device)?);
+            }
+        }
+        Ok(self)
+    }
+
     /// All variables by name.
     pub(crate) fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars
     }
 
-    /// The variables of some parts.
+    /// The variables of some parts, and of what reads off inner states.
     pub(crate) fn of_parts<'a>(&'a self, parts: &'a [Part]) -> impl Iterator<Item = (&'a str, &'a Var)> {
-        let trained = |name: &str| Part::of(name).is_some_and(|part| parts.contains(&part));
-        self.vars.iter().map(|(name, var)| (name.as_str(), var)).filter(move |(name, _)| trained(name))
+        self.vars.iter().map(|(name, var)| (name.as_str(), var)).filter(move |(name, _)| learns(name, parts))
     }
 
     /// The root of the tree for building a model that learns: `trained` parts record gradients, all others do not.
@@ -83,8 +101,7 @@ impl Parameters {
     #[must_use]
     pub(crate) fn build(&self, ops: Ops, trained: &[Part]) -> Build<'static> {
         let seen = |(name, var): (&String, &Var)| {
-            let learns = Part::of(name).is_some_and(|part| trained.contains(&part));
-            (name.clone(), if learns { var.as_tensor().clone() } else { var.as_tensor().detach() })
+            (name.clone(), if learns(name, trained) { var.as_tensor().clone() } else { var.as_tensor().detach() })
         };
         let tensors: HashMap<String, Tensor> = self.vars.iter().map(seen).collect();
         Build::new(VarBuilder::from_tensors(tensors, DType::F32, &self.device), ops)

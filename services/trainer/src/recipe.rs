@@ -15,7 +15,7 @@ use unipic_weights::config::ModelConfig;
 
 use crate::TrainError;
 pub use builtin::{builtin, names};
-pub use stage::{Autoencoder, Encoder, Joint, LossWeights, Mix, Schedule, Stage};
+pub use stage::{Autoencoder, Encoder, Joint, LossWeights, Mix, ReadoutWeights, Schedule, Stage};
 
 /// A recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

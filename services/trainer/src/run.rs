@@ -82,6 +82,8 @@ impl<'a> Run<'a> {
                 (Position { recipe: hash, stage: 0, step: 0, config, seconds: 0.0 }, parameters, None)
             }
         };
+        let reads = recipe.stages.iter().any(|stage| stage.joint.as_ref().is_some_and(|joint| joint.readout.is_some()));
+        let parameters = if reads { parameters.with_readouts(&position.config)? } else { parameters };
         replace(&options.folder.join("recipe.toml"), text.as_bytes())?;
         let tokenizer = tokenizer::json(recipe)?;
         let journal = Journal::open(&options.folder, position.stage, position.step)?;

@@ -7,6 +7,7 @@
 //! The crate knows neither tensors nor services: a picture is an [`Rgb8`](unipic_imaging::Rgb8).
 
 mod captions;
+mod cells;
 mod claim;
 mod conversation;
 mod difficulty;
@@ -27,6 +28,7 @@ mod vocabulary;
 mod wording;
 
 pub use captions::{CaptionSample, DESCRIBE, names_all};
+pub use cells::Cell;
 pub use claim::{Claim, Mismatch, Thing, Wanted};
 pub use difficulty::{CategoryWeights, Difficulty};
 pub use edits::{EditKind, EditSample};

@@ -43,7 +43,7 @@ pub(crate) fn check_generate(subject: &Subject, case: &mut Case) -> Result<()> {
     let (prompts, draws) = (take_sequences(case)?, take_draws(case, settings.batch_mul)?);
     let trainable = Trainable::load(subject)?;
     let batch = Generation { grid, latents: &latents, prompts: &prompts };
-    trainable.check(case, &loss::generate(&trainable.model, &batch, &draws)?)
+    trainable.check(case, &loss::generate(&trainable.model, &batch, &draws)?.loss)
 }
 
 /// Checks the editing loss.
@@ -60,7 +60,7 @@ pub(crate) fn check_edit(subject: &Subject, case: &mut Case) -> Result<()> {
     let trainable = Trainable::load(subject)?;
     let batch =
         Edit { grid, latents: &latents, sources: &sources, prompts: &prompts, input_gradient: loss::INPUT_GRADIENT };
-    trainable.check(case, &loss::edit(&trainable.model, &batch, &draws)?)
+    trainable.check(case, &loss::edit(&trainable.model, &batch, &draws)?.loss)
 }
 
 /// Checks the understanding loss.
@@ -82,7 +82,7 @@ pub(crate) fn check_understand(subject: &Subject, case: &mut Case) -> Result<()>
     }
     let trainable = Trainable::load(subject)?;
     let batch = Understanding { images: Images::Siglip(&pixels), prompts: &prompts, answers: &answers, earlier: &[] };
-    trainable.check(case, &loss::understand(&trainable.model, &batch)?)
+    trainable.check(case, &loss::understand(&trainable.model, &batch)?.loss)
 }
 
 /// The model over variables.

@@ -137,9 +137,12 @@ impl Rows {
 
     pub(super) fn generation(&self, position: u64, side: usize) -> Result<Described, TrainError> {
         self.first_good(&self.captions, position, |line, lesson| match lesson {
-            Lesson::Caption { image, caption } => {
-                Ok(Some(Described { picture: cropped(image, side)?, words: caption.clone(), line: Some(line) }))
-            }
+            Lesson::Caption { image, caption } => Ok(Some(Described {
+                picture: cropped(image, side)?,
+                words: caption.clone(),
+                scene: None,
+                line: Some(line),
+            })),
             _ => Ok(None),
         })
     }
@@ -148,7 +151,7 @@ impl Rows {
         self.first_good(&self.edits, position, |line, lesson| match lesson {
             Lesson::Edit { source, target, instruction } => {
                 let (source, target) = (cropped(source, side)?, cropped(target, side)?);
-                Ok(Some(Edited { source, target, instruction: instruction.clone(), line: Some(line) }))
+                Ok(Some(Edited { source, target, instruction: instruction.clone(), scenes: None, line: Some(line) }))
             }
             _ => Ok(None),
         })
@@ -162,7 +165,7 @@ impl Rows {
                 Lesson::Edit { .. } => return Ok(None),
             };
             let picture = square_pad(&load(image)?, side as u32, GREY);
-            Ok(Some(Asked { picture, said, answer: answer.clone(), line: Some(line) }))
+            Ok(Some(Asked { picture, said, answer: answer.clone(), scene: None, line: Some(line) }))
         })
     }
 

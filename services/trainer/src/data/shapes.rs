@@ -68,13 +68,19 @@ impl Shapes {
 
     pub(super) fn generation(&self, position: u64, side: usize) -> Described {
         let GenerationSample { scene, prompt, .. } = self.sample(position);
-        Described { picture: scene.draw(side), words: prompt, line: None }
+        Described { picture: scene.draw(side), words: prompt, scene: Some(scene), line: None }
     }
 
     pub(super) fn editing(&self, position: u64, side: usize) -> Edited {
         let sample = self.sampler.edit(position);
         let (source, target) = (sample.before.draw(side), sample.after.draw(side));
-        Edited { source, target, instruction: sample.instruction, line: None }
+        Edited {
+            source,
+            target,
+            instruction: sample.instruction,
+            scenes: Some((sample.before, sample.after)),
+            line: None,
+        }
     }
 
     /// Every third sample is a description, the others are questions, or conversations of several.
@@ -95,7 +101,7 @@ impl Shapes {
             said.extend([(Role::User, question), (Role::Assistant, answer)]);
         }
         said.push((Role::User, question));
-        Asked { picture: scene.draw(side), said, answer, line: None }
+        Asked { picture: scene.draw(side), said, answer, scene: Some(scene), line: None }
     }
 
     /// A row for each of the categories, held out from training.

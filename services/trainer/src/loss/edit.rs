@@ -5,7 +5,7 @@ use unipic_models::mar::{ImageGrid, Visible};
 
 use super::generate::{Masked, condition};
 use super::packing::{Packing, Part, buffers_first};
-use super::{AroundImage, Draws, latent_rows, scale_gradient};
+use super::{AroundImage, Draws, Outcome, indices, latent_rows, scale_gradient};
 use crate::model::TrainModel;
 
 /// A batch of edits.
@@ -27,11 +27,9 @@ pub struct Edit<'a> {
 /// The editing loss: as in generation, with the source's encoding in the prompt and at the masked places. Of the gradient
 /// with respect to both, `input_gradient` passes on.
 ///
-/// Returns a scalar f32.
-///
 /// # Errors
 /// When batch and draws do not fit each other, a token is beyond the vocabulary, or the device fails.
-pub fn edit(model: &TrainModel, batch: &Edit, draws: &Draws) -> Result<Tensor> {
+pub fn edit(model: &TrainModel, batch: &Edit, draws: &Draws) -> Result<Outcome> {
     let images = Masked::new(model, batch.grid, batch.latents, draws)?;
     images.check_count(batch.prompts.len())?;
     if batch.sources.dims() != batch.latents.dims() {
@@ -50,7 +48,8 @@ pub fn edit(model: &TrainModel, batch: &Edit, draws: &Draws) -> Result<Tensor> {
     let hidden = packing.run(model, &[&model.proj_in.forward(&x_enc)?, &source.z_full])?;
     let conditioned = condition(model, &x_enc, &hidden, rows)?;
     let embedded = model.decoder.embed(&source.x_con)?;
-    images.loss(model, &model.decoder.forward_over(&conditioned, &embedded, &images.canvases())?)
+    let z = model.decoder.forward_over(&conditioned, &embedded, &images.canvases())?;
+    Ok(Outcome { loss: images.loss(model, &z)?, shown: Some(source.places()?), conditions: Some(z) })
 }
 
 /// Images of which everything is known, encoded; gradients are scaled.
@@ -64,6 +63,13 @@ pub(super) struct Whole {
 }
 
 impl Whole {
+    /// The places of all images for the language model, without their buffers: `[B·N, H]`.
+    pub(super) fn places(&self) -> Result<Tensor> {
+        let n_rows = self.z_full.dim(0)? as u32;
+        let of_place = |row: &u32| row % (self.n_buffers + self.n_places) >= self.n_buffers;
+        self.z_full.index_select(&indices((0..n_rows).filter(of_place).collect(), self.z_full.device())?, 0)
+    }
+
     /// The rows of an image where its matrix comes after `n_before` others.
     pub(super) fn part(&self, image: usize, n_before: u32) -> Part<'static> {
         let first_row = n_before + image as u32 * (self.n_buffers + self.n_places);

@@ -5,7 +5,7 @@ use unipic_models::mar::{Canvas, ImageGrid, LATENT_CHANNELS, Visible};
 
 use super::head::{Targets, head_loss};
 use super::packing::{Packing, Part, buffers_first};
-use super::{Draws, indices, latent_rows, places};
+use super::{Draws, Outcome, indices, latent_rows, places};
 use crate::model::TrainModel;
 
 /// A batch of images with their prompts.
@@ -22,17 +22,15 @@ pub struct Generation<'a> {
 /// The generation loss: prompt and known places in one causal pass of the language model, then the head's loss on the
 /// masked places. Places that are not masked have no weight in it and are not computed.
 ///
-/// Returns a scalar f32.
-///
 /// # Errors
 /// When batch and draws do not fit each other, a token is beyond the vocabulary, or the device fails.
-pub fn generate(model: &TrainModel, batch: &Generation, draws: &Draws) -> Result<Tensor> {
+pub fn generate(model: &TrainModel, batch: &Generation, draws: &Draws) -> Result<Outcome> {
     let images = Masked::new(model, batch.grid, batch.latents, draws)?;
     predict(model, &images, batch.prompts)
 }
 
 /// The loss on the places that `images` predict.
-pub(super) fn predict(model: &TrainModel, images: &Masked, prompts: &[Vec<u32>]) -> Result<Tensor> {
+pub(super) fn predict(model: &TrainModel, images: &Masked, prompts: &[Vec<u32>]) -> Result<Outcome> {
     images.check_count(prompts.len())?;
     let (mut packing, mut rows) = (Packing::default(), Vec::new());
     for (image, prompt) in prompts.iter().enumerate() {
@@ -42,7 +40,8 @@ pub(super) fn predict(model: &TrainModel, images: &Masked, prompts: &[Vec<u32>])
     let x_enc = images.encode(model)?;
     let hidden = packing.run(model, &[&model.proj_in.forward(&x_enc)?])?;
     let conditioned = condition(model, &x_enc, &hidden, rows)?;
-    images.loss(model, &model.decoder.forward(&conditioned, &images.canvases())?)
+    let z = model.decoder.forward(&conditioned, &images.canvases())?;
+    Ok(Outcome { loss: images.loss(model, &z)?, shown: None, conditions: Some(z) })
 }
 
 /// `x_enc + proj_out(hidden)`, of hidden states those of the encoding's rows.

@@ -3,6 +3,7 @@
 
 mod composition;
 mod gradients;
+mod readout;
 mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};

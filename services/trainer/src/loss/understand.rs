@@ -7,7 +7,7 @@ use unipic_models::mar::ImageGrid;
 
 use super::edit::encode_whole;
 use super::packing::{Packing, Part};
-use super::{AroundImage, INPUT_GRADIENT, indices};
+use super::{AroundImage, INPUT_GRADIENT, Outcome, indices};
 use crate::model::TrainModel;
 
 /// A batch of questions, one image each.
@@ -40,13 +40,13 @@ pub enum Images<'a> {
 
 /// The understanding loss: the mean cross-entropy, in nats, over the tokens of all answers.
 ///
-/// Returns a scalar f32. Logits are computed where an answer's token is predicted and nowhere else, and an answer's last
+/// Logits are computed where an answer's token is predicted and nowhere else, and an answer's last
 /// token is predicted but not read.
 ///
 /// # Errors
 /// When the numbers of images, prompts and answers differ, an answer is empty, a token is beyond the vocabulary, or the
 /// device fails.
-pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Tensor> {
+pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Outcome> {
     let encoded = Encoded::new(model, batch.images)?;
     let n_images = encoded.n_images;
     if batch.prompts.len() != n_images || batch.answers.len() != n_images {
@@ -73,13 +73,24 @@ pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Tensor> {
     }
     let hidden = packing.run(model, &[&encoded.embeddings])?.index_select(&indices(rows, model.device())?, 0)?;
     let answers = indices(learnt, model.device())?;
-    candle_nn::loss::cross_entropy(&model.llm.logits(&hidden)?, &answers)
+    let loss = candle_nn::loss::cross_entropy(&model.llm.logits(&hidden)?, &answers)?;
+    Ok(Outcome { loss, shown: Some(encoded.shown), conditions: None })
+}
+
+/// Images as the language model is shown them, `[B·N, H]` in raster order, without a question: for readouts alone.
+///
+/// # Errors
+/// When shapes do not fit, or the device fails.
+pub fn shown(model: &TrainModel, images: Images) -> Result<Tensor> {
+    Ok(Encoded::new(model, images)?.shown)
 }
 
 /// Images as the language model reads them.
 struct Encoded {
     /// `[B·(K + places), H]`, any buffers first.
     embeddings: Tensor,
+    /// The same without buffers.
+    shown: Tensor,
     n_images: usize,
     n_buffers: u32,
 }
@@ -87,16 +98,15 @@ struct Encoded {
 impl Encoded {
     fn new(model: &TrainModel, images: Images) -> Result<Self> {
         match images {
-            Images::Siglip(pixels) => Ok(Self {
-                embeddings: model.siglip_proj.forward(&model.siglip.forward_packed(pixels)?)?,
-                n_images: pixels.dim(0)?,
-                n_buffers: 0,
-            }),
-            Images::Mar { grid, latents } => Ok(Self {
-                embeddings: encode_whole(model, latents, grid, INPUT_GRADIENT)?.z_full,
-                n_images: latents.dim(0)?,
-                n_buffers: model.encoder.n_buffers() as u32,
-            }),
+            Images::Siglip(pixels) => {
+                let embeddings = model.siglip_proj.forward(&model.siglip.forward_packed(pixels)?)?;
+                Ok(Self { shown: embeddings.clone(), embeddings, n_images: pixels.dim(0)?, n_buffers: 0 })
+            }
+            Images::Mar { grid, latents } => {
+                let whole = encode_whole(model, latents, grid, INPUT_GRADIENT)?;
+                let (n_images, n_buffers) = (latents.dim(0)?, model.encoder.n_buffers() as u32);
+                Ok(Self { shown: whole.places()?, embeddings: whole.z_full, n_images, n_buffers })
+            }
         }
     }
 

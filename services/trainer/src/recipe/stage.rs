@@ -126,10 +126,26 @@ pub struct Joint {
     /// encoders know images already. A model that learns to see by its edits needs all of it.
     #[serde(default = "tenth")]
     pub input_gradient: f64,
+    /// Weights of the losses that hold inner states against what the shapes world drew; see
+    /// [`readout`](crate::loss::readout). None as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readout: Option<ReadoutWeights>,
     /// Questions asked about a picture of the shapes world, one after the other in one conversation of which every answer
     /// is learnt: the picture is then encoded and read once for all of them.
     #[serde(default = "once")]
     pub turns: usize,
+}
+
+/// Weights of the readouts' losses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadoutWeights {
+    /// Of images to be understood, as the language model is shown them.
+    pub seen: f64,
+    /// Of edits' sources, as the language model is shown them.
+    pub source: f64,
+    /// Of what the diffusion head is told to draw.
+    pub drawn: f64,
 }
 
 /// Which encoder shows images to the language model.
@@ -285,6 +301,9 @@ impl Stage {
             Some(_) if self.wrong_share > 0.0 => {
                 Err("wrong_share: only words of the shapes world are made wrong".into())
             }
+            Some(_) if self.joint.as_ref().is_some_and(|joint| joint.readout.is_some()) => {
+                Err("joint.readout: only of pictures of the shapes world is known what they show".into())
+            }
             Some(_) if self.joint.as_ref().is_some_and(|joint| joint.reuse > 1) => {
                 Err("joint.reuse: rows come again in every epoch as it is".into())
             }
@@ -317,6 +336,10 @@ impl Joint {
         let LossWeights { understanding, generation, editing } = self.loss_weights;
         if [understanding, generation, editing].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
             return Err("joint.loss_weights: must be 0 or more".into());
+        }
+        let ReadoutWeights { seen, source, drawn } = self.readout.unwrap_or_default();
+        if [seen, source, drawn].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
+            return Err("joint.readout: weights must be 0 or more".into());
         }
         if !(self.mask_deviation > 0.0 && self.mask_deviation.is_finite()) {
             return Err(format!("joint.mask_deviation: {} is not positive", self.mask_deviation));
@@ -356,6 +379,16 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
+    fn joint() -> Joint {
+        let text = r#"
+            resolution = 64
+            mix = { generation = 1.0 }
+            loss_weights = { understanding = 1.0, generation = 1.0, editing = 1.0 }
+            readout = { drawn = 0.1 }
+        "#;
+        toml::from_str(text).unwrap()
+    }
+
     #[test]
     fn the_rate_warms_up_and_falls() {
         let stage = stage();
@@ -383,6 +416,13 @@ mod tests {
         wrong(|s| s.shapes.sizes.clear(), "sizes");
         wrong(|s| s.dropout = 1.0, "dropout");
         wrong(|s| s.dropout = 0.1, "dropout");
+        wrong(
+            |s| {
+                s.joint = Some(joint());
+                (s.autoencoder, s.rows, s.train) = (None, Some("rows.jsonl".into()), vec!["mar".into()]);
+            },
+            "joint.readout",
+        );
         wrong(|s| (s.rows, s.wrong_share) = (Some("rows.jsonl".into()), 0.1), "wrong_share");
     }
 }

@@ -10,12 +10,14 @@ use unipic_models::prompt::PromptTokenizer;
 use unipic_nn::{Dropout, Ops};
 use unipic_weights::Part;
 use unipic_weights::config::ModelConfig;
+use unipic_world::Cell;
 
 use super::{Share, Sums, Task, gradients};
 use crate::TrainError;
 use crate::data::{Kind, Source};
 use crate::draws::{Purpose, draws};
 use crate::loss;
+use crate::loss::readout::{Readout, Readouts};
 use crate::model::TrainModel;
 use crate::parameters::Parameters;
 use crate::recipe::{Encoder, Joint, Stage};
@@ -30,6 +32,7 @@ pub(crate) struct JointTask<'a> {
     parameters: &'a Parameters,
     parts: Vec<Part>,
     model: TrainModel,
+    readouts: Option<Readouts>,
     feed: Feed<'a>,
     /// The micro-batches of a step: what each trains, its first sample among those of its task, and how many.
     shares: Vec<(Kind, usize, usize)>,
@@ -65,29 +68,32 @@ impl<'a> JointTask<'a> {
         }
         let side = settings.resolution / stride;
         let grid = ImageGrid { rows: side, cols: side };
+        let build = parameters.build(Ops::Training, &parts);
         Ok(Self {
             stage,
             settings,
             seed,
             parameters,
-            model: TrainModel::load(&parameters.build(Ops::Training, &parts), config)?,
+            readouts: settings.readout.is_some().then(|| Readouts::load(&build, config)).transpose()?,
+            model: TrainModel::load(&build, config)?,
             feed: Feed::new((stage, settings), seed, parameters, config, tokenizer, grid)?,
             shares: shares(stage, settings),
             parts,
         })
     }
 
-    /// A micro-batch's loss and its weight among those of its task.
-    fn loss(&self, step: usize, share: usize) -> Result<(Kind, Tensor, f64), TrainError> {
+    /// A micro-batch's losses: its task's, and of the readouts that see it.
+    fn losses(&self, step: usize, share: usize) -> Result<Vec<Weighted>, TrainError> {
         let (kind, first, n) = self.shares[share];
         let n_task = self.n_task(kind);
         let slots: Vec<u64> = (first..first + n).map(|i| (step * n_task + i) as u64).collect();
         let model = &self.model_of(step, share);
-        let loss = match kind {
+        let (name, outcome, shown, drawn) = match kind {
             Kind::Generation => {
                 let batch = self.feed.generation(&slots)?;
                 let (grid, latents, prompts) = (self.feed.grid(), &batch.latents, &batch.prompts);
-                loss::generate(model, &loss::Generation { grid, latents, prompts }, &batch.draws)?
+                let outcome = loss::generate(model, &loss::Generation { grid, latents, prompts }, &batch.draws)?;
+                ("generation", outcome, Vec::new(), masked(batch.cells, &batch.draws))
             }
             Kind::Editing => {
                 let batch = self.feed.editing(&slots)?;
@@ -99,7 +105,8 @@ impl<'a> JointTask<'a> {
                     prompts: &batch.prompts,
                     input_gradient: self.settings.input_gradient,
                 };
-                loss::edit(model, &edit, &batch.draws)?
+                let outcome = loss::edit(model, &edit, &batch.draws)?;
+                ("editing", outcome, batch.source_cells, masked(batch.cells, &batch.draws))
             }
             Kind::Understanding => {
                 let batch = self.feed.understanding(&slots)?;
@@ -107,11 +114,35 @@ impl<'a> JointTask<'a> {
                     Encoder::Siglip2 => loss::Images::Siglip(&batch.images),
                     Encoder::Mar => loss::Images::Mar { grid: self.feed.grid(), latents: &batch.images },
                 };
+                if let Some((readouts, weight)) = self.seeing_alone() {
+                    let shown = loss::shown(model, images)?;
+                    return Ok(read(("seen", weight, &readouts.seen), Some(&shown), &batch.cells)?
+                        .into_iter()
+                        .collect());
+                }
                 let (prompts, answers, earlier) = (&batch.prompts, &batch.answers, &batch.earlier);
-                loss::understand(model, &loss::Understanding { images, prompts, answers, earlier })?
+                let outcome = loss::understand(model, &loss::Understanding { images, prompts, answers, earlier })?;
+                ("understanding", outcome, batch.cells, Vec::new())
             }
         };
-        Ok((kind, loss, n as f64 / n_task as f64))
+        let mut losses = vec![Weighted { name, weight: self.weight(kind), loss: outcome.loss }];
+        if let (Some(readouts), Some(weights)) = (&self.readouts, self.settings.readout) {
+            let of_shown = match kind {
+                Kind::Editing => ("source", weights.source, &readouts.source),
+                Kind::Generation | Kind::Understanding => ("seen", weights.seen, &readouts.seen),
+            };
+            let of_drawn = ("drawn", weights.drawn, &readouts.drawn);
+            losses.extend(read(of_shown, outcome.shown.as_ref(), &shown)?);
+            losses.extend(read(of_drawn, outcome.conditions.as_ref(), &drawn)?);
+        }
+        Ok(losses)
+    }
+
+    /// Where answers have no weight, images are encoded and read off, and no question is computed.
+    fn seeing_alone(&self) -> Option<(&Readouts, f64)> {
+        let weight = self.settings.readout?.seen;
+        let alone = self.settings.loss_weights.understanding == 0.0 && weight > 0.0;
+        self.readouts.as_ref().filter(|_| alone).map(|readouts| (readouts, weight))
     }
 
     /// The model with the masks of a micro-batch.
@@ -134,6 +165,30 @@ impl<'a> JointTask<'a> {
             Kind::Editing => weights.editing,
         }
     }
+}
+
+/// One of a micro-batch's losses.
+struct Weighted {
+    name: &'static str,
+    weight: f64,
+    loss: Tensor,
+}
+
+/// A readout's loss where it has weight, and something to read.
+fn read(
+    (name, weight, readout): (&'static str, f64, &Readout),
+    states: Option<&Tensor>,
+    cells: &[Cell],
+) -> Result<Option<Weighted>, TrainError> {
+    match states {
+        Some(states) if weight > 0.0 => Ok(Some(Weighted { name, weight, loss: readout.loss(states, cells)? })),
+        _ => Ok(None),
+    }
+}
+
+/// The cells of masked places.
+fn masked(cells: Vec<Cell>, draws: &loss::Draws) -> Vec<Cell> {
+    cells.into_iter().zip(&draws.masked).filter_map(|(cell, masked)| masked.then_some(cell)).collect()
 }
 
 /// Cuts a step's batch by tasks, and each task's samples into micro-batches.
@@ -159,15 +214,14 @@ impl Task for JointTask<'_> {
     }
 
     fn share(&self, step: usize, share: usize) -> Result<Share, TrainError> {
-        let (kind, loss, part) = self.loss(step, share)?;
-        let name = match kind {
-            Kind::Understanding => "understanding",
-            Kind::Generation => "generation",
-            Kind::Editing => "editing",
-        };
-        let losses = Sums::from([(name, (f64::from(loss.detach().to_scalar::<f32>()?) * part, part))]);
-        let weighted = (loss * (self.weight(kind) * part))?;
-        let gradients = gradients(&weighted, self.parameters.of_parts(&self.parts))?;
+        let (kind, _, n) = self.shares[share];
+        let part = n as f64 / self.n_task(kind) as f64;
+        let (mut losses, mut weighted) = (Sums::new(), Vec::new());
+        for Weighted { name, weight, loss } in self.losses(step, share)? {
+            losses.insert(name, (f64::from(loss.detach().to_scalar::<f32>()?) * part, part));
+            weighted.push((weight * part, loss));
+        }
+        let gradients = gradients(&loss::total(&weighted)?, self.parameters.of_parts(&self.parts))?;
         Ok(Share { gradients, losses })
     }
 

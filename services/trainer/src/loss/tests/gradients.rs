@@ -6,10 +6,10 @@ use super::*;
 fn joint(model: &TrainModel) -> Tensor {
     let (batch, draws) = (Batch::new(), draws(2));
     let losses = [
-        (1.0, generate(model, &batch.generation(), &draws).unwrap()),
-        (0.5, edit(model, &batch.edit(), &draws).unwrap()),
-        (0.25, understand(model, &batch.understanding(false)).unwrap()),
-        (0.125, understand(model, &batch.understanding(true)).unwrap()),
+        (1.0, generate(model, &batch.generation(), &draws).unwrap().loss),
+        (0.5, edit(model, &batch.edit(), &draws).unwrap().loss),
+        (0.25, understand(model, &batch.understanding(false)).unwrap().loss),
+        (0.125, understand(model, &batch.understanding(true)).unwrap().loss),
     ];
     total(&losses).unwrap()
 }

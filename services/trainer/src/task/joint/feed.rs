@@ -19,7 +19,7 @@ use unipic_models::prompt::{
 use unipic_models::vae;
 use unipic_nn::Ops;
 use unipic_weights::config::ModelConfig;
-use unipic_world::Draws as World;
+use unipic_world::{Cell, Draws as World, Scene};
 
 use crate::TrainError;
 use crate::data::{BLOCK, Kind, Source};
@@ -41,6 +41,8 @@ pub(super) struct Batch {
     pub(super) latents: Tensor,
     pub(super) prompts: Vec<Vec<u32>>,
     pub(super) draws: Draws,
+    /// What the images show, place by place, `[B·N]`; nothing for images that were not drawn by the shapes world.
+    pub(super) cells: Vec<Cell>,
 }
 
 /// Edits: what [`Batch`] has, with sources `[B, N, 16]`.
@@ -49,6 +51,10 @@ pub(super) struct EditBatch {
     pub(super) sources: Tensor,
     pub(super) prompts: Vec<AroundImage>,
     pub(super) draws: Draws,
+    /// What the edited images show, as in [`Batch`].
+    pub(super) cells: Vec<Cell>,
+    /// What the sources show.
+    pub(super) source_cells: Vec<Cell>,
 }
 
 /// Questions and their answers.
@@ -59,6 +65,8 @@ pub(super) struct QuestionBatch {
     pub(super) answers: Vec<Vec<u32>>,
     /// Answers within the prompts.
     pub(super) earlier: Vec<Vec<Range<usize>>>,
+    /// What the images show, as in [`Batch`], by the encoder's grid.
+    pub(super) cells: Vec<Cell>,
 }
 
 /// A sample of generation or editing whose pictures are latents `[N·16]`.
@@ -68,6 +76,10 @@ struct Encoded {
     source: Vec<f32>,
     /// The prompt, or the instruction.
     words: String,
+    /// What the target shows, `[N]`.
+    cells: Vec<Cell>,
+    /// What an edit's source shows.
+    source_cells: Vec<Cell>,
 }
 
 /// Encoded samples, by task and number.
@@ -87,6 +99,8 @@ pub(super) struct Feed<'a> {
     image_place: Tensor,
     /// Side of the understanding encoder's images, in pixels.
     vision_side: usize,
+    /// Patches along it.
+    vision_patches: usize,
     device: Device,
 }
 
@@ -110,6 +124,7 @@ impl<'a> Feed<'a> {
             grid,
             image_place: Tensor::zeros((1, 1), DType::F32, &Device::Cpu)?,
             vision_side: config.siglip.image_size,
+            vision_patches: config.siglip.image_size / config.siglip.patch_size,
             device: parameters.device().clone(),
         })
     }
@@ -124,11 +139,11 @@ impl<'a> Feed<'a> {
 
     /// The batch of a generation task.
     pub(super) fn generation(&self, slots: &[u64]) -> Result<Batch, TrainError> {
-        let mut latents = Vec::new();
-        let mut prompts = Vec::new();
+        let (mut latents, mut prompts, mut cells) = (Vec::new(), Vec::new(), Vec::new());
         for &slot in slots {
             let sample = self.encoded(Kind::Generation, slot)?;
             latents.extend(&sample.target);
+            cells.extend(&sample.cells);
             let mut dropped = draws(self.seed.0, self.seed.1, Purpose::Unconditional, slot);
             let prompt = match dropped.chance(self.settings.unconditional as f32) {
                 true => generate_unconditional(None),
@@ -137,16 +152,19 @@ impl<'a> Feed<'a> {
             prompts.push(self.ids(&prompt)?);
         }
         let latents = self.latent_tensor(latents, slots.len())?;
-        Ok(Batch { latents, prompts, draws: self.choices(Kind::Generation, slots) })
+        Ok(Batch { latents, prompts, draws: self.choices(Kind::Generation, slots), cells })
     }
 
     /// The batch of an editing task.
     pub(super) fn editing(&self, slots: &[u64]) -> Result<EditBatch, TrainError> {
         let (mut latents, mut sources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut cells, mut source_cells) = (Vec::new(), Vec::new());
         for &slot in slots {
             let sample = self.encoded(Kind::Editing, slot)?;
             latents.extend(&sample.target);
             sources.extend(&sample.source);
+            cells.extend(&sample.cells);
+            source_cells.extend(&sample.source_cells);
             let mut dropped = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Unconditional, slot);
             prompts.push(self.around(match dropped.chance(self.settings.unconditional as f32) {
                 true => edit_unconditional(&self.image_place, None),
@@ -154,16 +172,18 @@ impl<'a> Feed<'a> {
             })?);
         }
         let (latents, sources) = (self.latent_tensor(latents, slots.len())?, self.latent_tensor(sources, slots.len())?);
-        Ok(EditBatch { latents, sources, prompts, draws: self.choices(Kind::Editing, slots) })
+        let draws = self.choices(Kind::Editing, slots);
+        Ok(EditBatch { latents, sources, prompts, draws, cells, source_cells })
     }
 
     /// The batch of an understanding task.
     pub(super) fn understanding(&self, slots: &[u64]) -> Result<QuestionBatch, TrainError> {
         let (mut pictures, mut prompts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cells = Vec::new();
         let (beginning, end) = self.answer_marks()?;
-        let side = match self.settings.encoder {
-            Encoder::Siglip2 => self.vision_side,
-            Encoder::Mar => self.settings.resolution,
+        let (side, n_cells) = match self.settings.encoder {
+            Encoder::Siglip2 => (self.vision_side, self.vision_patches),
+            Encoder::Mar => (self.settings.resolution, self.grid.rows),
         };
         for &slot in slots {
             let position = self.source.position(Kind::Understanding, slot);
@@ -173,6 +193,7 @@ impl<'a> Feed<'a> {
             answer.push(end);
             answers.push(answer);
             pictures.push(sample.picture);
+            cells.extend(cells_of(sample.scene.as_ref(), n_cells));
         }
         let images = match self.settings.encoder {
             Encoder::Siglip2 => pixels(&pictures, &self.device)?,
@@ -183,7 +204,7 @@ impl<'a> Feed<'a> {
             }
         };
         let earlier = prompts.iter().map(|prompt| answered(&prompt.after, &beginning, end)).collect();
-        Ok(QuestionBatch { images, prompts, answers, earlier })
+        Ok(QuestionBatch { images, prompts, answers, earlier, cells })
     }
 
     /// The ids that an answer begins behind, and the one that ends it.
@@ -223,11 +244,24 @@ impl<'a> Feed<'a> {
             Kind::Editing => {
                 let sample = self.source.editing(position, side)?;
                 let (target, source) = (self.encode(sample.target)?, self.encode(sample.source)?);
-                Encoded { target, source, words: sample.instruction }
+                let (before, after) = sample.scenes.unzip();
+                Encoded {
+                    target,
+                    source,
+                    words: sample.instruction,
+                    cells: cells_of(after.as_ref(), self.grid.rows),
+                    source_cells: cells_of(before.as_ref(), self.grid.rows),
+                }
             }
             Kind::Generation | Kind::Understanding => {
                 let sample = self.source.generation(position, side)?;
-                Encoded { target: self.encode(sample.picture)?, source: Vec::new(), words: sample.words }
+                Encoded {
+                    target: self.encode(sample.picture)?,
+                    source: Vec::new(),
+                    words: sample.words,
+                    cells: cells_of(sample.scene.as_ref(), self.grid.rows),
+                    source_cells: Vec::new(),
+                }
             }
         }))
     }
@@ -308,6 +342,11 @@ impl<'a> Feed<'a> {
         };
         slots.map(sample).collect()
     }
+}
+
+/// What a picture of the shapes world shows on a grid of `side` × `side`.
+fn cells_of(scene: Option<&Scene>, side: usize) -> Vec<Cell> {
+    scene.map(|scene| scene.cells(side)).unwrap_or_default()
 }
 
 /// Where whole answers stand among the ids of a conversation, their end tokens included. No words of a user can pass for a
