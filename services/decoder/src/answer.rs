@@ -13,8 +13,9 @@ use unipic_models::prompt::Prompt;
 use unipic_models::sampling::{AnswerText, Sampler, SamplerSettings};
 use unipic_nn::KvCache;
 
+use crate::asked::Asked;
 use crate::decoder::{Decoder, bug};
-use crate::plan::{self, Unit};
+use crate::plan;
 use crate::worker::{Hidden, Job, JobRun, Rows};
 
 /// Stop strings of a request.
@@ -141,11 +142,11 @@ impl Decoder {
             return Err(ApiError::Invalid(violations));
         }
         // A prompt leaves room for one token at least; beyond that the context ends the answer.
-        let units = self.units(vec![("open.prompt".into(), spec.prompt)]).await?;
-        let units = units.into_iter().next().ok_or_else(|| bug("a prompt was lost"))?;
-        let prompt_tokens = plan::n_positions(&units);
+        let asked = self.asked(vec![("open.prompt".into(), spec.prompt)], &context.tenant).await?;
+        let asked = asked.into_iter().next().ok_or_else(|| bug("a prompt was lost"))?;
+        let prompt_tokens = plan::n_positions(&asked.units);
         if !spec.candidates.is_empty() {
-            return Ok(self.clone().weighed(units, spec.candidates, context).boxed());
+            return Ok(self.clone().weighed(asked, spec.candidates, context).boxed());
         }
         let room = self.info().context_length - prompt_tokens;
         let most = spec.max_tokens.min(room);
@@ -153,7 +154,7 @@ impl Decoder {
         let settings = SamplerSettings { temperature: spec.temperature, top_p: spec.top_p, seed: spec.seed };
         let (sampler, spent) = (Some(Sampler::new(settings)), Spent::default());
         let writer = Writer { decoder: self.clone(), context, sampler, spent };
-        Ok(events(writer, units, text, prompt_tokens, most).boxed())
+        Ok(events(writer, asked, text, prompt_tokens, most).boxed())
     }
 }
 
@@ -174,16 +175,20 @@ struct Spent {
 
 impl Writer {
     /// Runs a prompt and picks the token behind it.
-    async fn begin(&mut self, units: Vec<Unit>) -> Result<(u32, KvCache), ApiError> {
-        let span = info_span!(parent: &self.context.span, "prefill", prompts = 1, tokens = plan::n_positions(&units));
+    async fn begin(&mut self, asked: Asked) -> Result<(u32, KvCache), ApiError> {
+        // The last position is computed in any case: the first token is picked behind it.
+        let (mut cache, n_units) = self.decoder.begun(&asked, asked.units.len() - 1);
+        let units = &asked.units[n_units..];
+        let span = info_span!(parent: &self.context.span, "prefill", prompts = 1, tokens = plan::n_positions(units));
         let context = self.context.with_span(span);
-        let mut cache = self.decoder.new_cache();
-        let mut chunks = self.decoder.chunks(&units)?;
+        let mut chunks = self.decoder.chunks(units)?;
         let last = chunks.pop().ok_or_else(|| bug("a prompt without rows"))?;
         for rows in chunks {
             cache = self.run(rows, cache, false, &context).await?.1;
         }
-        self.pick(last, cache, &context).await
+        let (token, mut cache) = self.pick(last, cache, &context).await?;
+        self.decoder.keep(&asked, &mut cache)?;
+        Ok((token, cache))
     }
 
     /// Runs a token and picks the next.
@@ -224,14 +229,14 @@ impl Writer {
 
 fn events(
     mut writer: Writer,
-    units: Vec<Unit>,
+    asked: Asked,
     mut text: AnswerText,
     prompt_tokens: usize,
     most: usize,
 ) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
     try_stream! {
         let (started, _answering) = (Instant::now(), writer.decoder.metrics.answer());
-        let (mut token, mut cache) = writer.begin(units).await?;
+        let (mut token, mut cache) = writer.begin(asked).await?;
         let first_token = started.elapsed();
         let decoding = Instant::now();
         writer.spent = Spent::default();

@@ -10,6 +10,8 @@ use unipic_serving::{
 };
 use unipic_telemetry::TelemetryConfig;
 
+use crate::decoder::DEFAULT_PREFIX_BYTES;
+
 /// What the process calls itself in traces.
 const NAME: &str = "unipic-decoder";
 
@@ -38,6 +40,9 @@ pub struct Config {
     pub max_queued: usize,
     /// Rows of a batch: 16384 hold the probes of both branches of an image at 1024 px, and then some.
     pub max_batch_tokens: usize,
+    /// Keys and values of beginnings of prompts, kept for the tenant that sent them: an image that is edited again, earlier
+    /// turns of a conversation. In MiB of the device's memory; 0 keeps none.
+    pub prefix_cache_mib: u64,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
     /// Metrics and probes for operators.
@@ -58,6 +63,7 @@ impl Default for Config {
             linear: load.linear,
             max_queued: 256,
             max_batch_tokens: 16_384,
+            prefix_cache_mib: DEFAULT_PREFIX_BYTES >> 20,
             telemetry: TelemetryConfig::for_service(NAME),
             ops: OpsConfig::default(),
         }
@@ -79,6 +85,11 @@ impl Config {
     pub fn server(&self) -> ServerConfig {
         let (drain_seconds, max_call_seconds) = (self.drain_seconds, self.max_call_seconds);
         ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds, tls: self.tls.clone() }
+    }
+
+    /// Bytes for beginnings of prompts.
+    pub fn prefix_bytes(&self) -> u64 {
+        self.prefix_cache_mib.saturating_mul(1 << 20)
     }
 
     /// What loading needs.

@@ -10,15 +10,19 @@ use unipic_models::prompt::{Piece, Prompt, PromptError, PromptTokenizer, Segment
 use unipic_nn::KvCache;
 use unipic_telemetry::Metrics;
 
-use crate::kept::KeptPrompts;
 use crate::metrics::DecoderMetrics;
 use crate::parts::{Info, Parts};
 use crate::plan::{self, Unit};
+use crate::prefix::PrefixCache;
 use crate::session::{ProbeSegment, Session};
 use crate::worker::{DecoderWorker, Job, Reply, Rows};
 
-/// When to try again after a full queue.
+/// When to try again after a full queue, or one without memory.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Bytes for keys and values of beginnings of prompts where nothing is said: 18,700 positions of the published model in
+/// bf16, which are four images of 1024×1024 px.
+pub const DEFAULT_PREFIX_BYTES: u64 = 512 << 20;
 
 /// Rows of one prefill job. A long prompt is cut, so that others' probes and tokens get their turn between its pieces; a
 /// row's result does not depend on the cut.
@@ -35,18 +39,23 @@ pub struct Decoder {
 pub(crate) struct Shared {
     pub(crate) info: Info,
     pub(crate) tokenizer: Arc<PromptTokenizer>,
-    pub(crate) kept: KeptPrompts,
+    pub(crate) prefixes: PrefixCache,
     empty: KvCache,
     /// Where the model computes, for tensors that come from elsewhere.
     pub(crate) device: candle_core::Device,
 }
 
 impl Decoder {
-    /// Moves the model to the engine's thread.
+    /// Moves the model to the engine's thread. Beginnings of prompts are kept in [`DEFAULT_PREFIX_BYTES`].
     pub fn new(engine: &Engine, parts: Parts) -> Self {
+        Self::keeping(engine, parts, DEFAULT_PREFIX_BYTES)
+    }
+
+    /// [`Decoder::new`], with so many bytes at most for keys and values of beginnings of prompts; 0 keeps none.
+    pub fn keeping(engine: &Engine, parts: Parts, prefix_bytes: u64) -> Self {
         let Parts { model, tokenizer, info } = parts;
         let (empty, device) = (model.new_cache(), model.device().clone());
-        let shared = Arc::new(Shared { info, tokenizer, kept: KeptPrompts::default(), empty, device });
+        let shared = Arc::new(Shared { info, tokenizer, prefixes: PrefixCache::new(prefix_bytes), empty, device });
         let metrics = DecoderMetrics::new(&Metrics::default());
         Self { lane: engine.add_worker(DecoderWorker { model }), shared, metrics }
     }
@@ -117,7 +126,7 @@ impl Decoder {
         tokio::task::spawn_blocking(tokenize).await.unwrap_or_else(|_| Err(bug("tokenizing panicked")))
     }
 
-    fn units_of(&self, prompt: &Prompt, field: &str) -> Result<Vec<Unit>, ApiError> {
+    pub(crate) fn units_of(&self, prompt: &Prompt, field: &str) -> Result<Vec<Unit>, ApiError> {
         for segment in &prompt.segments {
             if let Segment::Embeddings(x) = segment {
                 self.check_embeddings(x, field)?;
@@ -148,7 +157,13 @@ impl Decoder {
     }
 
     pub(crate) async fn run(&self, job: Job, context: &JobContext) -> Result<Done<Reply>, ApiError> {
-        let done = self.lane.submit(job, context).await.map_err(engine_error)?;
+        let done = self.lane.submit(job, context).await.map_err(|error| {
+            if matches!(error, EngineError::Exhausted(_)) {
+                // What is kept for later is worth less than work that is asked for now.
+                self.shared.prefixes.clear();
+            }
+            engine_error(error)
+        })?;
         if !done.reply.finite {
             return Err(ApiError::Fault(Reason::NonFinite));
         }
@@ -160,6 +175,10 @@ impl Decoder {
 fn engine_error(error: EngineError) -> ApiError {
     match error {
         EngineError::Full => ApiError::Overloaded { reason: Reason::QueueFull, retry_after: RETRY_AFTER },
+        EngineError::Exhausted(cause) => {
+            tracing::warn!(cause, "the device has no memory for a job");
+            ApiError::Overloaded { reason: Reason::DeviceMemory, retry_after: RETRY_AFTER }
+        }
         EngineError::Cancelled => ApiError::Cancelled,
         EngineError::DeadlineExceeded => ApiError::DeadlineExceeded,
         EngineError::Closed => ApiError::unavailable(Reason::Draining),

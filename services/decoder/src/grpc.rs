@@ -13,7 +13,7 @@ use unipic_api::pb::{answer_response, session_request, session_response};
 use unipic_api::{ApiError, limits, pb};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
-use unipic_serving::CallContext;
+use unipic_serving::{CallContext, Tenant};
 use unipic_wire::frames;
 
 use crate::answer::{AnswerEvent, AnswerSpec};
@@ -154,5 +154,6 @@ fn answer_message(event: AnswerEvent) -> pb::AnswerResponse {
 
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
-    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel }
+    let tenant = Tenant::told(request.metadata()).into();
+    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel, tenant }
 }

@@ -1,7 +1,8 @@
-//! What the service counts: sessions and answers that are open, and the memory that sessions hold.
+//! What the service counts: sessions and answers that are open, the memory that they and kept prompts hold, and how often
+//! a kept one is of use.
 
 use unipic_telemetry::Metrics;
-use unipic_telemetry::metrics::{Level, Raised};
+use unipic_telemetry::metrics::{Counter, KeyValue, Level, Raised};
 
 /// The service's own metrics.
 #[derive(Clone, Debug)]
@@ -9,6 +10,9 @@ pub(crate) struct DecoderMetrics {
     sessions: Level,
     cache_bytes: Level,
     answers: Level,
+    prefix_lookups: Counter<u64>,
+    prefix_positions: Counter<u64>,
+    prefix_bytes: Level,
 }
 
 impl DecoderMetrics {
@@ -18,9 +22,25 @@ impl DecoderMetrics {
             sessions: metrics.level("unipic.decoder.sessions_open", "Sessions whose prompts are kept."),
             cache_bytes: metrics.byte_level("unipic.decoder.session_cache", help),
             answers: metrics.level("unipic.decoder.answers_open", "Answers that are being decoded or weighed."),
+            prefix_lookups: metrics.counter(
+                "unipic.decoder.prefix_cache.lookups",
+                "Prompts looked up among the beginnings that were computed before.",
+            ),
+            prefix_positions: metrics.counter(
+                "unipic.decoder.prefix_cache.positions",
+                "Positions of prompts that were taken from there and not computed.",
+            ),
+            prefix_bytes: metrics
+                .byte_level("unipic.decoder.prefix_cache", "Keys and values of beginnings of prompts that are kept."),
         };
-        for level in [&counted.sessions, &counted.cache_bytes, &counted.answers] {
+        for level in [&counted.sessions, &counted.cache_bytes, &counted.answers, &counted.prefix_bytes] {
             level.add(0, &[]);
+        }
+        for scope in [true, false].map(scope) {
+            counted.prefix_positions.add(0, std::slice::from_ref(&scope));
+            for outcome in ["hit", "miss"] {
+                counted.prefix_lookups.add(0, &[scope.clone(), KeyValue::new("outcome", outcome)]);
+            }
         }
         counted
     }
@@ -30,8 +50,24 @@ impl DecoderMetrics {
         (self.sessions.raise(&[]), self.cache_bytes.raise_by(cache_bytes as u64, &[]))
     }
 
+    /// A prompt was looked up, everybody's or a tenant's, and so many of its positions were there.
+    pub(crate) fn looked_up(&self, is_everyones: bool, positions: usize) {
+        let (scope, outcome) = (scope(is_everyones), if positions > 0 { "hit" } else { "miss" });
+        self.prefix_positions.add(positions as u64, std::slice::from_ref(&scope));
+        self.prefix_lookups.add(1, &[scope, KeyValue::new("outcome", outcome)]);
+    }
+
+    /// So many bytes more of prompts are kept, until the guard is dropped.
+    pub(crate) fn held(&self, bytes: u64) -> Raised {
+        self.prefix_bytes.raise_by(bytes, &[])
+    }
+
     /// An answer is being decoded or weighed until the guard is dropped.
     pub(crate) fn answer(&self) -> Raised {
         self.answers.raise(&[])
     }
+}
+
+fn scope(is_everyones: bool) -> KeyValue {
+    KeyValue::new("scope", if is_everyones { "everyone" } else { "tenant" })
 }

@@ -17,7 +17,7 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    fn n_positions(&self) -> usize {
+    pub(crate) fn n_positions(&self) -> usize {
         match self {
             Self::Id(_) => 1,
             Self::Embeddings(x) => x.dims().first().copied().unwrap_or(0),
@@ -47,6 +47,21 @@ pub(crate) fn units(pieces: &[Piece]) -> Vec<Unit> {
 /// Positions that units take.
 pub(crate) fn n_positions(units: &[Unit]) -> usize {
     units.iter().map(Unit::n_positions).sum()
+}
+
+/// Positions behind every block of embeddings: where a prompt may be continued in other words.
+pub(crate) fn image_ends(units: &[Unit]) -> Vec<usize> {
+    let mut position = 0;
+    let end = |unit: &Unit| {
+        position += unit.n_positions();
+        matches!(unit, Unit::Embeddings(_)).then_some(position)
+    };
+    units.iter().filter_map(end).collect()
+}
+
+/// Positions that two prompts have in common from the first on.
+pub(crate) fn n_common(a: &[Unit], b: &[Unit]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).map(|(a, _)| a.n_positions()).sum()
 }
 
 /// A stretch of units that is prefilled once.

@@ -54,7 +54,7 @@ pub fn build(config: &Config, metrics: &Metrics) -> Result<Decoder, BuildError> 
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
     metrics.set_weights(&info.weights_sha256);
-    Ok(Decoder::new(&engine, parts).counted(metrics))
+    Ok(Decoder::keeping(&engine, parts, config.prefix_bytes()).counted(metrics))
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended, and answers operators meanwhile. Health says

@@ -9,9 +9,9 @@ use unipic_models::prompt::Prompt;
 use unipic_nn::KvCache;
 use unipic_telemetry::metrics::Raised;
 
+use crate::asked::Asked;
 use crate::decoder::{Decoder, bug, device_fault};
-use crate::kept::KeptPrompts;
-use crate::plan::{self, Stretch};
+use crate::plan::{self, Stretch, Unit};
 use crate::worker::{Hidden, Job, JobRun, Rows};
 
 /// Rows of one probe job. The probes of many images are cut, so that what a pass holds in memory is bounded by the batch's
@@ -54,23 +54,21 @@ impl Session {
         if prompts.is_empty() {
             return Err(ApiError::invalid("open.prompts", "must not be empty"));
         }
-        let n_prompts = prompts.len();
-        let common: Vec<bool> = prompts.iter().map(KeptPrompts::accepts).collect();
         let named = prompts.into_iter().enumerate().map(|(i, prompt)| (format!("open.prompts[{i}]"), prompt));
-        let units = decoder.units(named.collect()).await?;
-        let sizes: Vec<usize> = units.iter().map(|units| plan::n_positions(units)).collect();
-        let kept = &decoder.shared.kept;
-        let mut caches: Vec<Option<KvCache>> =
-            units.iter().zip(&common).map(|(units, common)| if *common { kept.find(units) } else { None }).collect();
-        let missing: Vec<_> = units.into_iter().enumerate().filter(|(i, _)| caches[*i].is_none()).collect();
+        let asked = decoder.asked(named.collect(), &context.tenant).await?;
+        let sizes: Vec<usize> = asked.iter().map(|asked| plan::n_positions(&asked.units)).collect();
+        let begun = begun(&decoder, &asked);
+        let begun_positions: usize = begun.iter().flatten().map(|(cache, _)| cache.len()).sum();
+        let missing: Vec<_> = (0..asked.len()).filter(|i| begun[*i].is_none()).collect();
+        let missing: Vec<_> = missing.into_iter().map(|i| (i, asked[i].units.clone())).collect();
         let stretches = plan::stretches(&missing);
-        let prefilled_tokens = stretches.iter().map(|s| plan::n_positions(&s.units)).sum();
-        let span = info_span!(parent: &context.span, "prefill", prompts = n_prompts, tokens = prefilled_tokens);
-        prefill(&decoder, stretches, &mut caches, &context.with_span(span)).await?;
-        let mut caches: Vec<KvCache> =
-            caches.into_iter().collect::<Option<_>>().ok_or_else(|| bug("a prompt was not prefilled"))?;
-        for (i, units) in missing.iter().filter(|(i, _)| common[*i]) {
-            kept.keep(units, &mut caches[*i]);
+        let continued: usize = begun.iter().zip(&sizes).filter(|(b, _)| b.is_some()).map(|(_, n)| n).sum();
+        let fresh: usize = stretches.iter().map(|s| plan::n_positions(&s.units)).sum();
+        let prefilled_tokens = fresh + continued - begun_positions;
+        let span = info_span!(parent: &context.span, "prefill", prompts = asked.len(), tokens = prefilled_tokens);
+        let mut caches = prefill_all(&decoder, &asked, begun, stretches, &context.with_span(span)).await?;
+        for (asked, cache) in asked.iter().zip(&mut caches) {
+            decoder.keep(asked, cache)?;
         }
         let counted = decoder.metrics.session(KvCache::total_bytes(&caches));
         let prompts = caches.into_iter().zip(sizes).map(|(cache, n_positions)| Kept { cache, n_positions }).collect();
@@ -82,7 +80,7 @@ impl Session {
         self.prompts.iter().map(|kept| kept.n_positions)
     }
 
-    /// Positions that were computed: what prompts have in common counts once, what all sessions share not at all.
+    /// Positions that were computed: what prompts have in common counts once, what was computed before not at all.
     pub fn prefilled_tokens(&self) -> usize {
         self.prefilled_tokens
     }
@@ -195,6 +193,41 @@ async fn join(mut parts: Vec<Tensor>) -> Result<Tensor, ApiError> {
     }
 }
 
+/// What is kept of each prompt's beginning, with the number of its units: nothing where the prompts of the session have more
+/// in common with each other, since that is computed once anyway.
+fn begun(decoder: &Decoder, asked: &[Asked]) -> Vec<Option<(KvCache, usize)>> {
+    let of = |(i, one): (usize, &Asked)| {
+        let others = asked.iter().enumerate().filter(|(j, _)| *j != i);
+        let common = others.map(|(_, other)| plan::n_common(&one.units, &other.units)).max().unwrap_or(0);
+        let (cache, n_units) = decoder.begun(one, one.units.len());
+        (n_units > 0 && cache.len() >= common).then_some((cache, n_units))
+    };
+    asked.iter().enumerate().map(of).collect()
+}
+
+/// Caches of all prompts: those that were begun are continued, the others computed as planned.
+async fn prefill_all(
+    decoder: &Decoder,
+    asked: &[Asked],
+    begun: Vec<Option<(KvCache, usize)>>,
+    stretches: Vec<Stretch>,
+    context: &JobContext,
+) -> Result<Vec<KvCache>, ApiError> {
+    let mut caches: Vec<Option<KvCache>> = vec![None; asked.len()];
+    let continued = begun.into_iter().enumerate().filter_map(|(i, begun)| {
+        let (cache, n_units) = begun?;
+        let rest = &asked[i].units[n_units..];
+        Some(async move { Ok::<_, ApiError>((i, grow(decoder, cache, rest, context).await?)) })
+    });
+    let continued = futures::future::try_join_all(continued.collect::<Vec<_>>());
+    let (continued, ()) =
+        futures::future::try_join(continued, prefill(decoder, stretches, &mut caches, context)).await?;
+    for (i, cache) in continued {
+        caches[i] = Some(cache);
+    }
+    caches.into_iter().collect::<Option<_>>().ok_or_else(|| bug("a prompt was not prefilled"))
+}
+
 /// Runs every stretch behind its parent's cache, those of equal depth at once, and puts the caches of the prompts that end
 /// there into `of_prompts`.
 async fn prefill(
@@ -212,7 +245,7 @@ async fn prefill(
             (parent.unwrap_or_else(|| decoder.new_cache()), &stretches[i])
         });
         let begun: Vec<_> = begun.collect();
-        let grown = futures::future::try_join_all(begun.into_iter().map(|(cache, s)| grow(decoder, cache, s, context)));
+        let grown = futures::future::try_join_all(begun.into_iter().map(|(cache, s)| grow(decoder, cache, &s.units, context)));
         for (i, cache) in layer.into_iter().zip(grown.await?) {
             caches[i] = Some(cache);
         }
@@ -225,17 +258,20 @@ async fn prefill(
     Ok(())
 }
 
-/// One stretch, chunk by chunk.
+/// One stretch of units, chunk by chunk, cut behind its images.
 async fn grow(
     decoder: &Decoder,
     mut cache: KvCache,
-    stretch: &Stretch,
+    units: &[Unit],
     context: &JobContext,
 ) -> Result<KvCache, ApiError> {
-    for rows in decoder.chunks(&stretch.units)? {
+    let first = cache.len();
+    for rows in decoder.chunks(units)? {
         let run = JobRun { rows, cache, keep: true, sampler: None, wanted: Vec::new() };
         let done = decoder.run(Job { runs: vec![run], hidden: Hidden::Drop }, context).await?;
         cache = done.reply.runs.into_iter().next().ok_or_else(|| bug("a prefill lost its cache"))?.cache;
     }
+    let ends: Vec<usize> = plan::image_ends(units).into_iter().map(|end| first + end).collect();
+    cache.freeze_at(&ends).map_err(device_fault)?;
     Ok(cache)
 }

@@ -13,6 +13,7 @@ use unipic_engine::JobContext;
 use unipic_models::prompt::{Prompt, Segment};
 use unipic_nn::KvCache;
 
+use crate::asked::Asked;
 use crate::answer::{AnswerDone, AnswerEvent, FinishReason};
 use crate::decoder::{Decoder, bug};
 use crate::plan::{self, Unit};
@@ -22,17 +23,17 @@ impl Decoder {
     /// One event: the end of an answer of no tokens, with ln P of the candidates.
     pub(crate) fn weighed(
         self,
-        units: Vec<Unit>,
+        asked: Asked,
         candidates: Vec<String>,
         context: JobContext,
     ) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
         try_stream! {
             let (started, _answering) = (Instant::now(), self.metrics.answer());
-            let prompt_tokens = plan::n_positions(&units);
+            let prompt_tokens = plan::n_positions(&asked.units);
             let candidates = self.candidate_ids(candidates, self.info().context_length - prompt_tokens).await?;
             let span = info_span!(parent: &context.span, "weigh", tokens = prompt_tokens, candidates = candidates.len());
             let context = context.with_span(span);
-            let (cache, first) = self.first_tokens(&units, &candidates, &context).await?;
+            let (cache, first) = self.first_tokens(&asked, &candidates, &context).await?;
             let first_token = started.elapsed();
             let rest = self.other_tokens(cache, &candidates, &context).await?;
             let candidate_logprobs: Vec<f64> = first.iter().zip(&rest).map(|(first, rest)| first + rest).collect();
@@ -73,12 +74,12 @@ impl Decoder {
     /// Runs a prompt: its cache, and ln P of every candidate's first token.
     async fn first_tokens(
         &self,
-        units: &[Unit],
+        asked: &Asked,
         candidates: &[Vec<u32>],
         context: &JobContext,
     ) -> Result<(KvCache, Vec<f64>), ApiError> {
-        let mut cache = self.new_cache();
-        let mut chunks = self.chunks(units)?;
+        let (mut cache, n_units) = self.begun(asked, asked.units.len() - 1);
+        let mut chunks = self.chunks(&asked.units[n_units..])?;
         let last = chunks.pop().ok_or_else(|| bug("a prompt without rows"))?;
         for rows in chunks {
             cache =
@@ -87,7 +88,9 @@ impl Decoder {
         let tokens = candidates.iter().filter_map(|ids| ids.first().copied()).collect();
         let wanted = vec![Wanted { row: last.iter().map(Rows::len).sum::<usize>() - 1, tokens }];
         let reply = self.reply(JobRun { rows: last, cache, keep: true, sampler: None, wanted }, context).await?;
-        Ok((reply.cache, reply.logprobs.concat()))
+        let mut cache = reply.cache;
+        self.keep(asked, &mut cache)?;
+        Ok((cache, reply.logprobs.concat()))
     }
 
     /// ln P of what follows every candidate's first token, all candidates in one pass; 0 where nothing does.

@@ -4,11 +4,11 @@
 //! of whichever request, shares one packed pass. Caches travel with the jobs and come back in the replies, which is why
 //! no lock guards them and why dropping a request's future frees them.
 
-use candle_core::{Device, Result, Tensor};
-use unipic_engine::{JobError, Worker};
+use candle_core::{Device, Error, Result, Tensor};
+use unipic_engine::{Exhausted, JobError, Worker};
 use unipic_models::qwen2::{CacheUse, Model, Run};
 use unipic_models::sampling::{Sampler, SamplingError};
-use unipic_nn::KvCache;
+use unipic_nn::{KvCache, is_out_of_memory};
 
 /// Input of some positions.
 #[derive(Clone, Debug)]
@@ -113,12 +113,30 @@ impl Worker for DecoderWorker {
         "language"
     }
 
-    fn run(&mut self, mut jobs: Vec<Job>) -> Vec<std::result::Result<Reply, JobError>> {
-        match self.pass(&mut jobs) {
-            Ok(hidden) => self.replies(jobs, &hidden),
-            Err(e) => jobs.iter().map(|_| Err(JobError::new(&e))).collect(),
+    fn run(&mut self, mut jobs: Vec<Job>) -> Computed {
+        let lengths: Vec<usize> = jobs.iter().flat_map(|job| &job.runs).map(|run| run.cache.len()).collect();
+        let computed = self.pass(&mut jobs).and_then(|hidden| Ok((self.logits(&jobs, &hidden)?, hidden)));
+        match computed {
+            Ok((logits, hidden)) => Ok(self.replies(jobs, &hidden, logits)),
+            Err(error) if is_out_of_memory(&error) && restore(&mut jobs, &lengths).is_ok() => {
+                Err(Exhausted { jobs, reason: error.to_string() })
+            }
+            Err(error) => Ok(jobs.iter().map(|_| Err(failed(&error))).collect()),
         }
     }
+}
+
+/// What becomes of a batch.
+type Computed = std::result::Result<Vec<std::result::Result<Reply, JobError>>, Exhausted<Job>>;
+
+fn failed(error: &Error) -> JobError {
+    if is_out_of_memory(error) { JobError::exhausted(error) } else { JobError::new(error) }
+}
+
+/// Takes back what a pass that broke off had appended: some layers have more than others then.
+fn restore(jobs: &mut [Job], lengths: &[usize]) -> Result<()> {
+    let runs = jobs.iter_mut().flat_map(|job| &mut job.runs);
+    runs.zip(lengths).filter(|(run, _)| run.keep).try_for_each(|(run, len)| run.cache.truncate(*len))
 }
 
 impl DecoderWorker {
@@ -139,12 +157,13 @@ impl DecoderWorker {
         }
     }
 
-    fn replies(&self, jobs: Vec<Job>, hidden: &Tensor) -> Vec<std::result::Result<Reply, JobError>> {
-        let mut logits = match self.logits(&jobs, hidden) {
-            Ok(rows) => rows.into_iter(),
-            Err(e) => return jobs.iter().map(|_| Err(JobError::new(&e))).collect(),
-        };
-        let mut first = 0;
+    fn replies(
+        &self,
+        jobs: Vec<Job>,
+        hidden: &Tensor,
+        logits: Vec<Vec<f32>>,
+    ) -> Vec<std::result::Result<Reply, JobError>> {
+        let (mut first, mut logits) = (0, logits.into_iter());
         let mut replies = Vec::with_capacity(jobs.len());
         for job in jobs {
             let n_rows = self.tokens(&job);
@@ -153,7 +172,7 @@ impl DecoderWorker {
             let runs = job.runs.into_iter().map(|run| finish(run, &mut logits)).collect();
             replies.push(match out {
                 Ok((hidden, finite)) => Ok(Reply { runs, hidden, finite }),
-                Err(e) => Err(JobError::new(e)),
+                Err(error) => Err(failed(&error)),
             });
         }
         replies

@@ -3,6 +3,8 @@
 //!
 //! What a request costs differs by orders of magnitude, so places are weighed: tokens × iterations × images. What cannot
 //! be done before its deadline is refused before anything is computed for it, and a tenant has its own limits.
+//!
+//! Tenants take turns: who has fewest requests running is next, so a crowd waits behind its own and not in front of others.
 
 mod pace;
 mod queue;
@@ -42,6 +44,11 @@ pub(crate) struct Work {
     pub(crate) cost: u64,
     /// Pixels that are drawn.
     pub(crate) pixels: u64,
+}
+
+impl Work {
+    /// That of a request which has not been looked at yet.
+    pub(crate) const UNKNOWN: Self = Self { kind: Kind::Answer, cost: 0, pixels: 0 };
 }
 
 /// What is asked of the gate.
@@ -109,10 +116,10 @@ impl Admission {
     ///
     /// # Errors
     /// As [`Admission::enter`].
-    pub(crate) fn check_room(&self) -> Result<(), ApiError> {
+    pub(crate) fn check_room(&self, ask: &Ask) -> Result<(), ApiError> {
         let mut state = self.shared.state();
         state.queue.advance(Instant::now());
-        if state.queue.has_room(0) { Ok(()) } else { Err(state.queue.full()) }
+        if state.queue.has_room(ask) { Ok(()) } else { Err(state.queue.full()) }
     }
 
     /// Joins the queue.
@@ -124,7 +131,7 @@ impl Admission {
         let now = Instant::now();
         let mut state = self.shared.state();
         state.queue.advance(now);
-        if !state.queue.has_room(ask.work.cost) {
+        if !state.queue.has_room(&ask) {
             return Err(state.queue.full());
         }
         if let Some(done_in) = state.queue.expected(&ask) {
@@ -274,7 +281,7 @@ mod tests {
     async fn a_full_queue_refuses_and_a_turn_nobody_took_passes_on() {
         let gate = gate(1, 100, 1);
         let (running, waiting) = (gate.enter(ask(1)).unwrap(), gate.enter(ask(1)).unwrap());
-        for refused in [gate.enter(ask(1)).map(drop), gate.check_room()] {
+        for refused in [gate.enter(ask(1)).map(drop), gate.check_room(&ask(0))] {
             let Err(ApiError::Overloaded { reason: Reason::QueueFull, retry_after }) = refused else { panic!() };
             assert!(retry_after >= Duration::from_secs(1) && retry_after <= Duration::from_secs(60));
         }
@@ -303,6 +310,31 @@ mod tests {
             order.push(if priority == Priority::Batch { 'b' } else { 'i' });
         }
         assert_eq!(order, "iiiibiiiibiibb");
+    }
+
+    #[tokio::test]
+    async fn tenants_take_turns_and_a_crowd_keeps_nobody_out() {
+        let gate = gate(4, 100, 4);
+        let of = |name: &str| gate.enter(Ask { tenant: Tenant::named(name), ..ask(1) });
+        let mut crowd: Vec<_> = (0..8).map(|_| of("crowd").unwrap()).collect();
+        assert!(of("crowd").is_err(), "four run, four wait");
+        let mut quiet = of("quiet").unwrap();
+        assert!(has_turn(&mut quiet), "a place beyond those of the crowd");
+        let mut second = of("quiet").map(drop);
+        assert!(second.is_err(), "for the first of a tenant's requests only");
+        drop(quiet);
+        assert_eq!(gate.counts(), (4, 4));
+        let mut late = of("other").unwrap();
+        assert!(has_turn(&mut late));
+        // One place is all there is beyond; the next newcomer waits, in front of the crowd.
+        let mut third = of("third").unwrap();
+        assert!(!has_turn(&mut third));
+        assert_eq!(gate.shared.state().queue.position(third.holding.number), Some(0));
+        assert_eq!(gate.shared.state().queue.position(crowd[4].holding.number), Some(1));
+        second = of("fourth").map(drop);
+        assert!(second.is_err(), "the queue ends somewhere for all");
+        crowd.remove(0);
+        assert!(has_turn(&mut third));
     }
 
     #[tokio::test]

@@ -12,7 +12,6 @@ const PRIORITY: &str = "unipic-priority";
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) call: CallContext,
-    tenant: Tenant,
     priority: Priority,
 }
 
@@ -40,11 +39,13 @@ impl Caller {
             Some(b"batch") => Priority::Batch,
             Some(_) => return Err(ApiError::invalid(PRIORITY, "must be `interactive` or `batch`")),
         };
-        Ok(Self { call: CallContext::among(extensions), tenant: Tenant::among(extensions), priority })
+        // Over HTTP a key is looked at behind the place where a call's context is made.
+        let call = CallContext { tenant: Tenant::among(extensions), ..CallContext::among(extensions) };
+        Ok(Self { call, priority })
     }
 
     /// What the gate is asked for.
     pub(crate) fn ask(&self, work: Work) -> Ask {
-        Ask { tenant: self.tenant.clone(), priority: self.priority, work, deadline: self.call.deadline }
+        Ask { tenant: self.call.tenant.clone(), priority: self.priority, work, deadline: self.call.deadline }
     }
 }

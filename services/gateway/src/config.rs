@@ -195,14 +195,23 @@ impl Default for Defaults {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionConfig {
-    /// Requests that run at once.
+    /// Requests that run at once. So that one tenant's crowd does not keep another out, a tenant of whose requests none runs
+    /// may begin one beyond that: a quarter as many at most, and one at least.
     pub max_running: usize,
     /// What those who run may cost together, in positions that pass through the language model: for images their places ×
     /// iterations × images, twice with guidance; for answers the prompt and the tokens asked for. One that costs more
     /// runs alone.
     pub max_running_cost: u64,
-    /// Requests that may wait; one more is refused.
+    /// Requests that may wait; one more is refused, but for a quarter as many of tenants of whom nothing runs or waits.
     pub max_queued: usize,
+}
+
+impl AdmissionConfig {
+    /// Requests that run at once at the most, those of tenants who found all places taken by others included.
+    #[must_use]
+    pub fn most_running(&self) -> usize {
+        self.max_running.saturating_add((self.max_running / 4).max(1))
+    }
 }
 
 impl Default for AdmissionConfig {

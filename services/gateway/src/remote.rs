@@ -44,10 +44,11 @@ impl RemoteBackends {
     }
 }
 
-/// A request that the callee may work on for as long as our own caller waits.
+/// A request that the callee may work on for as long as our own caller waits, on whose behalf it is told.
 fn within<T>(message: T, call: &CallContext) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(call.remaining());
+    call.tenant.tell(request.metadata_mut());
     request
 }
 

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use unipic_api::pb;
 
+use crate::admission::Work;
 use crate::backends::Backends;
 use crate::caller::Caller;
 use crate::events::EventStream;
@@ -47,7 +48,7 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
         let caller = Caller::of(&request)?;
         let model = self.model()?;
-        self.shared.admission.check_room()?;
+        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
         let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
         let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;

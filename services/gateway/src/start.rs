@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::Instrument;
 use unipic_api::{ApiError, pb};
 
+use crate::admission::Work;
 use crate::backends::Backends;
 use crate::caller::Caller;
 use crate::events::EventStream;
@@ -42,7 +43,7 @@ impl<B: Backends> Gateway<B> {
     ) -> Result<EventStream<ImageEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
-        self.shared.admission.check_room()?;
+        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
         let judged = validation::edit(request, &model, &self.shared.pictures);
         let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
         self.start_images("edit", (spec, Some(source)), model, caller, began)
@@ -80,7 +81,7 @@ impl<B: Backends> Gateway<B> {
     ) -> Result<EventStream<UnderstandEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
-        self.shared.admission.check_room()?;
+        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
         let judged = validation::understand(request, &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
         let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;

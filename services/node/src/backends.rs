@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 use futures::StreamExt;
+use tracing::Span;
 use unipic_api::frames::RawTensor;
 use unipic_api::{ApiError, Reason, pb};
 use unipic_decoder::Decoder;
@@ -26,9 +27,10 @@ pub struct NodeBackends {
     pub(crate) decoder: Decoder,
 }
 
-/// A job of the current span that ends with its call.
+/// A job of the current span that ends with its call, on behalf of the same tenant.
 fn job(call: &CallContext) -> JobContext {
-    JobContext { deadline: Some(call.deadline), cancel: call.cancel.clone(), ..JobContext::current() }
+    let (cancel, tenant) = (call.cancel.clone(), call.tenant.clone().into());
+    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel, tenant }
 }
 
 fn pixels(image: Rgb8) -> RgbImage {

@@ -37,6 +37,8 @@ pub struct Config {
     pub linear: String,
     /// Tokens that one pass of the device may hold.
     pub max_batch_tokens: usize,
+    /// Keys and values of beginnings of prompts, kept for the tenant that sent them, in MiB; 0 keeps none.
+    pub prefix_cache_mib: u64,
     /// Latent places of one image, at most; 4096 are 1024×1024 px.
     pub max_places: usize,
     /// Name told by GetModel; made from the sizes when left out.
@@ -77,6 +79,7 @@ impl Default for Config {
             dtype: load.dtype,
             linear: load.linear,
             max_batch_tokens: 16_384,
+            prefix_cache_mib: unipic_decoder::DEFAULT_PREFIX_BYTES >> 20,
             max_places: 4096,
             model_name: None,
             limits: gateway.limits,

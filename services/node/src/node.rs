@@ -117,12 +117,14 @@ fn load(config: &Config, metrics: &Metrics) -> Result<NodeBackends, NodeError> {
         tracing::warn!("{notice}");
     }
     // A request has at most one job at the device, and an answer and a synthesis may share a request's place.
-    let running = config.admission.max_running;
+    let running = config.admission.most_running();
     let engine =
         EngineConfig { name: "device".into(), queue_capacity: 2 * running, max_batch_tokens: config.max_batch_tokens };
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
-    let decoder = Decoder::new(&engine, unipic_decoder::Parts::load(&checkpoint, &options)?).counted(metrics);
+    let language = unipic_decoder::Parts::load(&checkpoint, &options)?;
+    let prefix_bytes = config.prefix_cache_mib.saturating_mul(1 << 20);
+    let decoder = Decoder::keeping(&engine, language, prefix_bytes).counted(metrics);
     let understanding = Understanding::new(&engine, unipic_understanding::Parts::load(&checkpoint, &options)?);
     let parts = unipic_synthesis::Parts::load(&checkpoint, &options)?;
     let bounds = Bounds { max_places: config.max_places, max_images: config.limits.max_n as usize };

@@ -17,7 +17,7 @@ use worker::{Job, Reply, SynthesisWorker};
 
 use crate::image::RgbImage;
 
-/// When to try again after a full queue.
+/// When to try again after a full queue, or one without memory.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A handle on the parts on their thread.
@@ -118,6 +118,10 @@ impl Device {
 pub(crate) fn engine_error(error: EngineError) -> ApiError {
     match error {
         EngineError::Full => ApiError::Overloaded { reason: Reason::QueueFull, retry_after: RETRY_AFTER },
+        EngineError::Exhausted(cause) => {
+            tracing::warn!(cause, "the device has no memory for a job");
+            ApiError::Overloaded { reason: Reason::DeviceMemory, retry_after: RETRY_AFTER }
+        }
         EngineError::Cancelled => ApiError::Cancelled,
         EngineError::DeadlineExceeded => ApiError::DeadlineExceeded,
         EngineError::Closed => ApiError::unavailable(Reason::Draining),

@@ -11,7 +11,7 @@ use unipic_api::pb::synthesize_request::Message;
 use unipic_api::{ApiError, limits, pb};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
-use unipic_serving::CallContext;
+use unipic_serving::{CallContext, Tenant};
 use unipic_wire::{RawTensor, expect_shape, frames, receive_raw};
 
 use crate::convert::messages;
@@ -121,5 +121,6 @@ fn image(raw: Option<RawTensor>, path: &str) -> Result<RgbImage, ApiError> {
 
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
-    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel }
+    let tenant = Tenant::told(request.metadata()).into();
+    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel, tenant }
 }

@@ -20,6 +20,7 @@ use unipic_client::{Connection, Endpoint, NoEndpoints};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
 use unipic_models::prompt::Prompt;
+use unipic_serving::Tenant;
 use unipic_wire::{DecodeError, decode, encode};
 
 use crate::device::engine_error;
@@ -104,6 +105,7 @@ impl RemoteSession {
         if let Some(deadline) = context.deadline {
             request.set_timeout(deadline.saturating_duration_since(std::time::Instant::now()));
         }
+        Tenant::from(context.tenant.clone()).tell(request.metadata_mut());
         let mut sent = 0;
         // The prompts' embeddings are larger than what may wait, so they are sent while the call is being opened.
         let feeding = async {

@@ -196,7 +196,7 @@ async fn a_cancelled_request_ends_and_gives_its_place_back() {
     let language = Direct::load(&[]).unwrap();
     let service = service(language.clone()).unwrap();
     let cancel = CancellationToken::new();
-    let context = JobContext { span: Span::none(), deadline: None, cancel: cancel.clone() };
+    let context = JobContext { span: Span::none(), cancel: cancel.clone(), ..JobContext::current() };
     let long = Settings { iterations: 16, ..settings(7) };
     let mut stream = service.synthesize(spec("a red circle", long), context).unwrap();
     assert!(stream.next().await.unwrap().is_ok());

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 use support::decoder::FakeDecoder;
 use support::{Direct, picture, service, settings, spec};
-use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, info_span};
@@ -98,7 +97,7 @@ async fn every_step_of_a_request_is_a_span_below_it() {
     let _guard = tracing::subscriber::set_default(recorder);
 
     let request = info_span!("request");
-    let context = JobContext { span: request, deadline: None, cancel: CancellationToken::new() };
+    let context = JobContext { span: request, ..JobContext::current() };
     let asked = SynthesisSpec { source: Some(picture(64, 64)), ..spec("make it blue", settings(7)) };
     let mut stream = service.synthesize(asked, context).unwrap();
     while let Some(event) = stream.next().await {

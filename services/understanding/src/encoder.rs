@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use candle_core::{DType, Result, Tensor};
 use unipic_api::pb;
-use unipic_engine::{JobError, Worker};
+use unipic_engine::{Exhausted, JobError, Worker};
 use unipic_models::Handover;
 use unipic_models::load::LoadOptions;
 use unipic_models::projector::Projector;
 use unipic_models::siglip2;
 use unipic_models::vae::pixels_from_u8;
+use unipic_nn::is_out_of_memory;
 use unipic_weights::{Checkpoint, Part, WeightsError};
 
 /// The parts of a checkpoint that this service loads.
@@ -139,15 +140,19 @@ impl Worker for EncodeWorker {
         "siglip2"
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Vec<std::result::Result<Option<Tensor>, JobError>> {
+    fn run(
+        &mut self,
+        jobs: Vec<Job>,
+    ) -> std::result::Result<Vec<std::result::Result<Option<Tensor>, JobError>>, Exhausted<Job>> {
         let images: Vec<Bytes> = jobs.iter().map(|job| job.rgb.clone()).collect();
         let finish = |embeddings: &Tensor, job: &Job| {
             let is_finite = embeddings.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite();
             is_finite.then(|| job.handover.apply(embeddings)).transpose()
         };
         match self.0.encode(&images) {
-            Ok(all) => all.iter().zip(&jobs).map(|(x, job)| finish(x, job).map_err(JobError::new)).collect(),
-            Err(error) => jobs.iter().map(|_| Err(JobError::new(&error))).collect(),
+            Ok(all) => Ok(all.iter().zip(&jobs).map(|(x, job)| finish(x, job).map_err(JobError::new)).collect()),
+            Err(error) if is_out_of_memory(&error) => Err(Exhausted { jobs, reason: error.to_string() }),
+            Err(error) => Ok(jobs.iter().map(|_| Err(JobError::new(&error))).collect()),
         }
     }
 }

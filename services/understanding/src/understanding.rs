@@ -12,7 +12,7 @@ use unipic_models::Handover;
 
 use crate::encoder::{EncodeWorker, Info, Job, Parts};
 
-/// When to try again after a full queue.
+/// When to try again after a full queue, or one without memory.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A handle on the service. Clones share everything.
@@ -76,6 +76,10 @@ pub(crate) fn unavailable() -> ApiError {
 fn engine_error(error: EngineError) -> ApiError {
     match error {
         EngineError::Full => ApiError::Overloaded { reason: Reason::QueueFull, retry_after: RETRY_AFTER },
+        EngineError::Exhausted(cause) => {
+            tracing::warn!(cause, "the device has no memory for a job");
+            ApiError::Overloaded { reason: Reason::DeviceMemory, retry_after: RETRY_AFTER }
+        }
         EngineError::Cancelled => ApiError::Cancelled,
         EngineError::DeadlineExceeded => ApiError::DeadlineExceeded,
         EngineError::Closed => ApiError::unavailable(Reason::Draining),

@@ -42,8 +42,10 @@ pub enum Reason {
     BackendUnavailable,
     /// The model produced values that are not finite.
     NonFinite,
-    /// The device failed or ran out of memory.
+    /// The device failed.
     DeviceFault,
+    /// The device has no memory for the request now.
+    DeviceMemory,
     /// A broken invariant of ours.
     Bug,
     /// No key came, or none that is valid.
@@ -64,7 +66,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for parsing.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::QueueFull,
         Self::DeadlineUnmeetable,
         Self::QuotaExceeded,
@@ -73,6 +75,7 @@ impl Reason {
         Self::BackendUnavailable,
         Self::NonFinite,
         Self::DeviceFault,
+        Self::DeviceMemory,
         Self::Bug,
         Self::NoCredential,
         Self::NotAllowed,
@@ -94,6 +97,7 @@ impl Reason {
             Self::BackendUnavailable => "BACKEND_UNAVAILABLE",
             Self::NonFinite => "NON_FINITE",
             Self::DeviceFault => "DEVICE_FAULT",
+            Self::DeviceMemory => "DEVICE_MEMORY",
             Self::Bug => "BUG",
             Self::NoCredential => "NO_CREDENTIAL",
             Self::NotAllowed => "NOT_ALLOWED",
@@ -130,7 +134,8 @@ impl Reason {
             Self::Draining => "the server is about to stop",
             Self::BackendUnavailable => "a service behind this one cannot be reached",
             Self::NonFinite => "the model produced values that are not finite",
-            Self::DeviceFault => "the device failed or ran out of memory",
+            Self::DeviceFault => "the device failed",
+            Self::DeviceMemory => "the device has no memory for the request now",
             Self::Bug => "the server broke one of its own rules",
             Self::NoCredential => "no valid credential was sent",
             Self::NotAllowed => "the caller may not do this",
@@ -154,7 +159,7 @@ pub enum ApiError {
     PermissionDenied(String),
     /// RESOURCE_EXHAUSTED: no room for the request now.
     Overloaded {
-        /// Why, usually [`Reason::QueueFull`].
+        /// Why: [`Reason::QueueFull`], [`Reason::DeadlineUnmeetable`] or [`Reason::DeviceMemory`].
         reason: Reason,
         /// When to try again.
         retry_after: Duration,

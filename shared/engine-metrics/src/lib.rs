@@ -71,13 +71,21 @@ impl Observer for EngineMetrics {
 }
 
 /// Every way to end, so that all are shown from the start.
-const ALL: [Outcome; 6] =
-    [Outcome::Answered, Outcome::Fault, Outcome::Full, Outcome::Cancelled, Outcome::DeadlineExceeded, Outcome::Closed];
+const ALL: [Outcome; 7] = [
+    Outcome::Answered,
+    Outcome::Fault,
+    Outcome::Exhausted,
+    Outcome::Full,
+    Outcome::Cancelled,
+    Outcome::DeadlineExceeded,
+    Outcome::Closed,
+];
 
 fn name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Answered => "answered",
         Outcome::Fault => "fault",
+        Outcome::Exhausted => "exhausted",
         Outcome::Full => "full",
         Outcome::Cancelled => "cancelled",
         Outcome::DeadlineExceeded => "deadline_exceeded",

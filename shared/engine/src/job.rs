@@ -1,5 +1,6 @@
 //! What a worker is, what travels with a job, and how a job can end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,21 @@ pub trait Worker: Send + 'static {
     }
 
     /// Computes a batch: one result a job, in the order of the jobs.
-    fn run(&mut self, jobs: Vec<Self::Job>) -> Vec<Result<Self::Reply, JobError>>;
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the device has no memory for all of them together: nothing was computed, and every job is given
+    /// back as it came, in the same order. They come again in two halves; one that comes alone and is given back is
+    /// answered [`EngineError::Exhausted`].
+    fn run(&mut self, jobs: Vec<Self::Job>) -> Result<Vec<Result<Self::Reply, JobError>>, Exhausted<Self::Job>>;
+}
+
+/// A batch that the device has no memory for.
+#[derive(Debug)]
+pub struct Exhausted<J> {
+    /// Its jobs, as they were.
+    pub jobs: Vec<J>,
+    /// What the device said.
+    pub reason: String,
 }
 
 /// What a job carries besides its work.
@@ -36,17 +51,19 @@ pub struct JobContext {
     pub deadline: Option<Instant>,
     /// Cancelled when nobody wants the answer any more.
     pub cancel: CancellationToken,
+    /// On whose behalf: jobs of several tenants share the device evenly. A name that means nothing here.
+    pub tenant: Arc<str>,
 }
 
 impl JobContext {
-    /// A job of the current span, without deadline, that nothing cancels.
+    /// A job of the current span on nobody's behalf, without deadline, that nothing cancels.
     pub fn current() -> Self {
-        Self { span: Span::current(), deadline: None, cancel: CancellationToken::new() }
+        Self { span: Span::current(), deadline: None, cancel: CancellationToken::new(), tenant: "".into() }
     }
 
-    /// The same deadline and cancellation under another span.
+    /// The same tenant, deadline and cancellation under another span.
     pub fn with_span(&self, span: Span) -> Self {
-        Self { span, deadline: self.deadline, cancel: self.cancel.clone() }
+        Self { span, ..self.clone() }
     }
 
     /// Why the job need not be computed, if there is a reason.
@@ -90,13 +107,27 @@ pub struct Done<R> {
 
 /// A worker could not compute a job.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct JobError(pub String);
+#[error("{reason}")]
+pub struct JobError {
+    reason: String,
+    exhausted: bool,
+}
 
 impl JobError {
     /// A fault described by anything that can be shown.
     pub fn new(reason: impl ToString) -> Self {
-        Self(reason.to_string())
+        Self { reason: reason.to_string(), exhausted: false }
+    }
+
+    /// The device has no memory for the job, even alone.
+    pub fn exhausted(reason: impl ToString) -> Self {
+        Self { reason: reason.to_string(), exhausted: true }
+    }
+}
+
+impl From<JobError> for EngineError {
+    fn from(JobError { reason, exhausted }: JobError) -> Self {
+        if exhausted { Self::Exhausted(reason) } else { Self::Fault(reason) }
     }
 }
 
@@ -115,6 +146,9 @@ pub enum EngineError {
     /// The worker failed.
     #[error("the model failed: {0}")]
     Fault(String),
+    /// The device has no memory for the job, now and even alone; there may be some later.
+    #[error("the device has no memory for the job: {0}")]
+    Exhausted(String),
     /// The engine has stopped.
     #[error("the device's thread has stopped")]
     Closed,

@@ -1,7 +1,6 @@
 //! The async side of a worker: submitting jobs and waiting for their answers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tracing::{Span, info_span};
@@ -51,7 +50,7 @@ impl<J: Send + 'static, R: Send + 'static> Lane<J, R> {
             false => info_span!(parent: &context.span, "queue", engine = self.engine.name()),
         };
         let waiting = Waiting::new(span, self.engine.observer());
-        let since = Instant::now();
+        let since = self.engine.clock().now();
         self.queue.push(Pending { job, context: context.clone(), answer, since, waiting })?;
         self.engine.wake();
         tokio::select! {

@@ -8,19 +8,31 @@
 //! Several workers can live on one thread; that is how the single-process node shares one device between its services.
 //! They take turns batch by batch, so none of them waits for another's whole request.
 //!
+//! So do tenants, whose names are all that is known of them: whoever has had least of the device goes first, over all
+//! workers, and brings along only so much of the others' work as hardly slows it down. With one tenant nothing of this is
+//! felt: the oldest job goes first and batches are filled.
+//!
 //! This crate is generic on purpose: it knows neither tensors nor the network. A blocking pool (`spawn_blocking`) was
 //! rejected: it has no order, no batches and no bound on what waits.
 //!
 //! Invariants: what waits is bounded per worker; a job that was accepted is answered exactly once; a worker that panics
-//! answers its batch with a fault and the thread lives on; the thread ends, and is joined, with the last handle.
+//! answers its batch with a fault and the thread lives on; a batch that the device has no memory for is tried in halves;
+//! the thread ends, and is joined, with the last handle.
 
+mod batch;
+mod clock;
 mod engine;
 mod job;
 mod lane;
+mod ledger;
 mod observer;
+mod pace;
 mod queue;
+mod seat;
+mod turns;
 
+pub use clock::Clock;
 pub use engine::{Engine, EngineConfig};
-pub use job::{Done, EngineError, JobContext, JobError, Worker};
+pub use job::{Done, EngineError, Exhausted, JobContext, JobError, Worker};
 pub use lane::Lane;
 pub use observer::{BatchReport, Observer, Outcome};

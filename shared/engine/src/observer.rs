@@ -36,6 +36,8 @@ pub enum Outcome {
     Answered,
     /// The worker failed.
     Fault,
+    /// The device had no memory for it.
+    Exhausted,
     /// Refused: as many waited as may.
     Full,
     /// Cancelled, or given up by its caller.
@@ -99,6 +101,7 @@ impl Ending {
         self.outcome = match answer {
             Ok(_) => Outcome::Answered,
             Err(EngineError::Fault(_)) => Outcome::Fault,
+            Err(EngineError::Exhausted(_)) => Outcome::Exhausted,
             Err(EngineError::Full) => Outcome::Full,
             Err(EngineError::Cancelled) => Outcome::Cancelled,
             Err(EngineError::DeadlineExceeded) => Outcome::DeadlineExceeded,

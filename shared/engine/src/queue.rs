@@ -1,11 +1,12 @@
 //! The bounded queue of one worker, and the choice of what shares a batch.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::ledger::{Tally, Waiting as Waiters};
 use crate::observer::Waiting;
 use crate::{Done, EngineError, JobContext};
 
@@ -34,18 +35,12 @@ impl<J, R> Pending<J, R> {
     }
 }
 
-/// Jobs that share a pass.
-pub(crate) struct Batch<J, R> {
-    pub(crate) jobs: Vec<Pending<J, R>>,
+/// A job that waits, as the choice of a batch sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) tenant: Arc<str>,
     pub(crate) kind: u32,
     pub(crate) tokens: usize,
-}
-
-impl<J, R> Batch<J, R> {
-    /// Tokens of all jobs; none for a job that is to run alone, whatever its size.
-    pub(crate) fn tokens(&self) -> Option<usize> {
-        (self.tokens < usize::MAX).then_some(self.tokens)
-    }
 }
 
 /// Jobs of one worker, oldest first.
@@ -66,7 +61,7 @@ impl<J, R> Queue<J, R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<J, R>> {
-        // No code of a worker runs under the lock, so what it guards is whole even after a panic.
+        // What is guarded is whole even after a panic: jobs are only moved, one statement each.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,36 +101,44 @@ impl<J, R> Queue<J, R> {
         }
     }
 
-    /// The oldest job that is still wanted and later ones of its kind, as long as their tokens stay within `budget`.
-    ///
-    /// A job larger than the budget runs alone. One that does not fit is passed over for a smaller one behind it; it is
-    /// not starved by that, since the oldest job always goes first.
-    pub(crate) fn take_batch(
-        &self,
-        budget: usize,
-        tokens: impl Fn(&J) -> usize,
-        kind: impl Fn(&J) -> u32,
-    ) -> Option<Batch<J, R>> {
+    /// Adds those who wait to `tally`, and refuses jobs that nobody wants any more.
+    pub(crate) fn count(&self, tally: &mut Tally) {
         let mut inner = self.lock();
         let dead = inner.take_abandoned();
-        let batch = inner.jobs.pop_front().map(|first| {
-            let mut batch = Batch { kind: kind(&first.job), tokens: tokens(&first.job), jobs: vec![first] };
-            let mut rest = VecDeque::with_capacity(inner.jobs.len());
-            for pending in inner.jobs.drain(..) {
-                let size = tokens(&pending.job);
-                if kind(&pending.job) == batch.kind && batch.tokens.saturating_add(size) <= budget {
-                    batch.tokens += size;
-                    batch.jobs.push(pending);
-                } else {
-                    rest.push_back(pending);
-                }
-            }
-            inner.jobs = rest;
-            batch
-        });
+        for pending in &inner.jobs {
+            let since = pending.since;
+            let waiting = tally.entry(pending.context.tenant.clone()).or_insert(Waiters { jobs: 0, oldest: since });
+            waiting.jobs += 1;
+            waiting.oldest = waiting.oldest.min(since);
+        }
         drop(inner);
         dead.into_iter().for_each(Pending::refuse);
-        batch
+    }
+
+    /// Whether a job of this tenant waits.
+    pub(crate) fn holds(&self, tenant: &str) -> bool {
+        self.lock().jobs.iter().any(|pending| &*pending.context.tenant == tenant)
+    }
+
+    /// Takes the jobs that `choose` picks of all that wait, oldest first, by their positions; in the order of the picks.
+    pub(crate) fn take(
+        &self,
+        tokens: impl Fn(&J) -> usize,
+        kind: impl Fn(&J) -> u32,
+        choose: impl FnOnce(&[Candidate]) -> Vec<usize>,
+    ) -> Vec<Pending<J, R>> {
+        let mut inner = self.lock();
+        let candidate = |pending: &Pending<J, R>| Candidate {
+            tenant: pending.context.tenant.clone(),
+            kind: kind(&pending.job),
+            tokens: tokens(&pending.job),
+        };
+        let candidates: Vec<Candidate> = inner.jobs.iter().map(candidate).collect();
+        let picks = choose(&candidates);
+        let mut jobs: Vec<Option<Pending<J, R>>> = std::mem::take(&mut inner.jobs).into_iter().map(Some).collect();
+        let taken = picks.into_iter().filter_map(|i| jobs.get_mut(i)?.take()).collect();
+        inner.jobs = jobs.into_iter().flatten().collect();
+        taken
     }
 }
 

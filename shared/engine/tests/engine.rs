@@ -7,9 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use unipic_engine::{Done, Engine, EngineConfig, EngineError, JobContext, JobError, Lane, Worker};
+use unipic_engine::{Done, Engine, EngineConfig, EngineError, Exhausted, JobContext, JobError, Lane, Worker};
 
 /// What a fake is asked: a size, a kind and a number to answer with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +61,7 @@ impl Worker for Fake {
         job.kind
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Vec<Result<u32, JobError>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<Result<u32, JobError>>, Exhausted<Job>> {
         self.batches.lock().unwrap().push((self.name, jobs.iter().map(|j| j.id).collect()));
         let answer = |j: &Job| match j.id {
             13 => panic!("unlucky"),
@@ -72,7 +71,7 @@ impl Worker for Fake {
         if jobs.iter().any(|j| j.id == 0) {
             self.gate.pass();
         }
-        jobs.iter().map(answer).collect()
+        Ok(jobs.iter().map(answer).collect())
     }
 }
 
@@ -130,7 +129,7 @@ impl Bench {
 }
 
 fn context() -> JobContext {
-    JobContext { span: Span::none(), deadline: None, cancel: CancellationToken::new() }
+    JobContext { span: Span::none(), ..JobContext::current() }
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -276,10 +275,10 @@ impl Worker for Slow {
         0
     }
 
-    fn run(&mut self, jobs: Vec<()>) -> Vec<Result<(), JobError>> {
+    fn run(&mut self, jobs: Vec<()>) -> Result<Vec<Result<(), JobError>>, Exhausted<()>> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(2));
-        jobs.iter().map(|()| Ok(())).collect()
+        Ok(jobs.iter().map(|()| Ok(())).collect())
     }
 }
 
@@ -335,8 +334,8 @@ impl Worker for Mortal {
         0
     }
 
-    fn run(&mut self, jobs: Vec<()>) -> Vec<Result<(), JobError>> {
-        jobs.iter().map(|()| Ok(())).collect()
+    fn run(&mut self, jobs: Vec<()>) -> Result<Vec<Result<(), JobError>>, Exhausted<()>> {
+        Ok(jobs.iter().map(|()| Ok(())).collect())
     }
 }
 

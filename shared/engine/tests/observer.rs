@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use unipic_engine::{
-    BatchReport, Engine, EngineConfig, EngineError, JobContext, JobError, Lane, Observer, Outcome, Worker,
+    BatchReport, Engine, EngineConfig, EngineError, Exhausted, JobContext, JobError, Lane, Observer, Outcome, Worker,
 };
 
 /// Keeps what it is told.
@@ -79,16 +78,16 @@ impl Worker for Gated {
         if kind == 1 { "large" } else { "small" }
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Vec<Result<(), JobError>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<Result<(), JobError>>, Exhausted<Job>> {
         if jobs.contains(&Job::Gate) {
             self.0.recv().unwrap();
         }
-        jobs.iter().map(|job| if *job == Job::Bad { Err(JobError::new("bad")) } else { Ok(()) }).collect()
+        Ok(jobs.iter().map(|job| if *job == Job::Bad { Err(JobError::new("bad")) } else { Ok(()) }).collect())
     }
 }
 
 fn context() -> JobContext {
-    JobContext { span: Span::none(), deadline: None, cancel: CancellationToken::new() }
+    JobContext { span: Span::none(), ..JobContext::current() }
 }
 
 /// An engine of two places in its queue.

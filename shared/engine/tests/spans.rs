@@ -5,10 +5,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio_util::sync::CancellationToken;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Span, Subscriber, info_span};
-use unipic_engine::{Engine, EngineConfig, JobContext, JobError, Worker};
+use unipic_engine::{Engine, EngineConfig, Exhausted, JobContext, JobError, Worker};
 
 /// Keeps spans by name, with parent and links.
 #[derive(Default)]
@@ -66,8 +65,8 @@ impl Worker for Echo {
         0
     }
 
-    fn run(&mut self, jobs: Vec<()>) -> Vec<Result<(), JobError>> {
-        info_span!("work").in_scope(|| jobs.iter().map(|()| Ok(())).collect())
+    fn run(&mut self, jobs: Vec<()>) -> Result<Vec<Result<(), JobError>>, Exhausted<()>> {
+        info_span!("work").in_scope(|| Ok(jobs.iter().map(|()| Ok(())).collect()))
     }
 }
 
@@ -81,7 +80,7 @@ async fn batches_link_to_their_jobs_and_jobs_show_their_wait() {
     let _guard = tracing::subscriber::set_default(recorder);
 
     let probe = info_span!("probe");
-    let context = JobContext { span: probe.clone(), deadline: None, cancel: CancellationToken::new() };
+    let context = JobContext { span: probe.clone(), ..JobContext::current() };
     lane.submit((), &context).await.unwrap();
     let silent = context.with_span(Span::none());
     lane.submit((), &silent).await.unwrap();

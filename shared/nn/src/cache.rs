@@ -169,6 +169,55 @@ impl KvCache {
         Self { n_layers: self.n_layers, shared: self.shared.clone(), tail: vec![None; self.n_layers] }
     }
 
+    /// Freezes what is held, cut behind those of the positions `ends` that lie in the tail, so that what stands in front of
+    /// one can be shared without the rest. Ascending; blocks are copies of their own, so none keeps another's memory.
+    ///
+    /// # Errors
+    /// When the device has no memory for a copy; nothing has changed then.
+    pub fn freeze_at(&mut self, ends: &[usize]) -> Result<()> {
+        let (len, shared) = (self.len(), self.len() - self.tail_len());
+        let cuts: Vec<usize> = ends.iter().copied().filter(|end| (shared + 1..len).contains(end)).collect();
+        let (mut first, mut blocks) = (shared, Vec::with_capacity(cuts.len() + 1));
+        if cuts.is_empty() {
+            drop(self.share());
+            return Ok(());
+        }
+        for end in cuts.into_iter().chain([len]) {
+            let part = |tail: &Tail| {
+                let (k, v) = &tail.rows;
+                let part = |t: &Tensor| t.narrow(0, first - shared, end - first)?.force_contiguous();
+                Ok((part(k)?, part(v)?))
+            };
+            let layers = self.tail.iter().flatten().map(part).collect::<Result<_>>()?;
+            blocks.push(Arc::new(Block { layers, len: end - first }));
+            first = end;
+        }
+        self.shared.extend(blocks);
+        self.tail = vec![None; self.n_layers];
+        Ok(())
+    }
+
+    /// Positions at which the frozen blocks end, one after the other.
+    pub fn block_ends(&self) -> Vec<usize> {
+        let add = |end: &mut usize, block: &Arc<Block>| {
+            *end += block.len;
+            Some(*end)
+        };
+        self.shared.iter().scan(0, add).collect()
+    }
+
+    /// A cache that shares the first `n` blocks; all where there are fewer.
+    #[must_use]
+    pub fn first_blocks(&self, n: usize) -> Self {
+        let shared = self.shared.iter().take(n).cloned().collect();
+        Self { n_layers: self.n_layers, shared, tail: vec![None; self.n_layers] }
+    }
+
+    /// Bytes of one frozen block; none of one that is not there.
+    pub fn block_bytes(&self, block: usize) -> usize {
+        self.shared.get(block).map_or(0, |block| block.layers.iter().map(layer_bytes).sum())
+    }
+
     /// Bytes of this cache's own tail, room to spare included; shared blocks are counted by [`KvCache::shared_bytes`].
     pub fn tail_bytes(&self) -> usize {
         self.tail.iter().flatten().map(|tail| layer_bytes(&tail.room)).sum()

@@ -24,6 +24,7 @@ use unipic_api::{ApiError, Reason};
 use crate::access::Access;
 use crate::remap::{put_right, write_status};
 use crate::server::State;
+use crate::tenant::Tenant;
 
 /// The caller's deadline and presence. Every request carries one among its extensions.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct CallContext {
     pub deadline: Instant,
     /// Fires when the call is over: answered, late, or its caller gone.
     pub cancel: CancellationToken,
+    /// On whose behalf the call is made, as whatever checked its credentials says.
+    pub tenant: Tenant,
 }
 
 impl CallContext {
@@ -48,7 +51,7 @@ impl CallContext {
 
     /// A context that is over after `limit`.
     pub(crate) fn lasting(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit, cancel: CancellationToken::new() }
+        Self { deadline: Instant::now() + limit, cancel: CancellationToken::new(), tenant: Tenant::default() }
     }
 
     /// Time left, zero when late. What a call to the next service is given.
@@ -111,7 +114,8 @@ where
         let denied = self.layer.access.admit(&mut parts).err();
         let mut request = Request::from_parts(parts, body);
         let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
-        let context = CallContext::lasting(timeout);
+        let tenant = Tenant::among(request.extensions());
+        let context = CallContext { tenant, ..CallContext::lasting(timeout) };
         let is_ours = !request.uri().path().starts_with("/grpc.");
         let refused = denied.or_else(|| is_ours.then(|| self.layer.state.borrow().refusal()).flatten());
         // Health watches are open-ended; a drain must not wait for them.

@@ -43,6 +43,8 @@ fn refusal(headers: &HeaderMap) -> Option<&'static str> {
         ApiError::Unauthenticated => Some("unauthenticated"),
         ApiError::PermissionDenied(_) => Some("permission_denied"),
         ApiError::QuotaExceeded { .. } => Some("quota"),
+        // Found out behind much work, not before any.
+        ApiError::Overloaded { reason: Reason::DeviceMemory, .. } => None,
         ApiError::Overloaded { .. } => Some("queue_full"),
         ApiError::Unavailable { reason: Reason::Loading, .. } => Some("loading"),
         ApiError::Unavailable { reason: Reason::Draining, .. } => Some("draining"),

@@ -1,10 +1,11 @@
 //! Who runs, who waits and who is next: a value that is told the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use unipic_api::{ApiError, Reason};
+use unipic_serving::Tenant;
 
 use super::pace::Paces;
 use super::{Ask, Priority, within_reason};
@@ -17,7 +18,7 @@ const BEFORE_BATCH: u32 = 4;
 pub(super) struct Queue {
     config: AdmissionConfig,
     next: u64,
-    /// Those who wait, by number: the first ones next.
+    /// Those who wait, by number: the order in which they came.
     interactive: BTreeMap<u64, Waiting>,
     batch: BTreeMap<u64, Waiting>,
     running: BTreeMap<u64, Running>,
@@ -77,17 +78,58 @@ impl Queue {
     }
 
     /// Whether one more may wait, or needs not.
-    pub(super) fn has_room(&self, cost: u64) -> bool {
-        self.runs_at_once(cost) || self.n_waiting() < self.config.max_queued
+    pub(super) fn has_room(&self, ask: &Ask) -> bool {
+        let of_tenant = |other: &Ask| other.tenant == ask.tenant;
+        let is_known = self.running.values().any(|running| of_tenant(&running.ask))
+            || self.interactive.values().chain(self.batch.values()).any(|waiting| of_tenant(&waiting.ask));
+        let most = self.config.max_queued;
+        let most = if is_known { most } else { most.saturating_add(most.div_ceil(4)) };
+        self.runs_at_once(ask) || self.n_waiting() < most
     }
 
-    fn runs_at_once(&self, cost: u64) -> bool {
-        self.n_waiting() == 0 && self.fits(cost)
+    fn runs_at_once(&self, ask: &Ask) -> bool {
+        let own = self.running_of(&ask.tenant);
+        let is_first = |lane: &BTreeMap<u64, Waiting>| {
+            lane.values().all(|waiting| self.running_of(&waiting.ask.tenant) > own)
+        };
+        let is_next = match ask.priority {
+            Priority::Interactive => is_first(&self.interactive),
+            Priority::Batch => self.interactive.is_empty() && is_first(&self.batch),
+        };
+        is_next && self.fits(ask)
     }
 
-    fn fits(&self, cost: u64) -> bool {
-        let light = self.running_cost.saturating_add(cost) <= self.config.max_running_cost;
-        self.running.len() < self.config.max_running && (light || self.running.is_empty())
+    fn running_of(&self, tenant: &Tenant) -> usize {
+        self.running.values().filter(|running| running.ask.tenant == *tenant).count()
+    }
+
+    /// Whether it may run beside those who do. A tenant of whose requests none runs has more room than others: all places
+    /// may be taken by one crowd.
+    fn fits(&self, ask: &Ask) -> bool {
+        let AdmissionConfig { max_running, max_running_cost: max_cost, .. } = self.config;
+        let (most, max_cost) = match self.running_of(&ask.tenant) {
+            0 => (self.config.most_running(), max_cost.saturating_add(max_cost / 4)),
+            _ => (max_running, max_cost),
+        };
+        // Alone there is only what is everybody's.
+        let most = if self.running.is_empty() { max_running } else { most };
+        let light = self.running_cost.saturating_add(ask.work.cost) <= max_cost;
+        self.running.len() < most && (light || self.running.is_empty())
+    }
+
+    /// Those who wait in a lane in the order in which they go if nothing else changes: each with the number of its tenant's
+    /// requests that run or go before it, of which fewest is next, and its own number, of which the smallest is.
+    fn order(&self, lane: &BTreeMap<u64, Waiting>) -> Vec<(usize, u64)> {
+        let mut ranks: HashMap<&Tenant, usize> = HashMap::new();
+        let mut order: Vec<(usize, u64)> = Vec::with_capacity(lane.len());
+        for (number, waiting) in lane {
+            let tenant = &waiting.ask.tenant;
+            let rank = ranks.entry(tenant).or_insert_with(|| self.running_of(tenant));
+            order.push((*rank, *number));
+            *rank += 1;
+        }
+        order.sort_unstable();
+        order
     }
 
     /// The refusal where there is no room.
@@ -105,15 +147,24 @@ impl Queue {
     /// that nobody is refused for a guess.
     pub(super) fn expected(&self, ask: &Ask) -> Option<Duration> {
         let own = self.paces.seconds(ask.work.kind, ask.work.cost, self.now)?;
-        let seconds = if self.runs_at_once(ask.work.cost) {
+        let seconds = if self.runs_at_once(ask) {
             own * (self.running.len() + 1) as f64
         } else {
             // The devices do all that is before it and then it, in whatever order.
-            let batch = (ask.priority == Priority::Batch).then_some(&self.batch).into_iter().flatten();
-            let ahead: f64 = self.interactive.iter().chain(batch).map(|(_, w)| self.seconds(&w.ask)).sum();
-            self.remaining() + ahead + own
+            self.remaining() + self.seconds_ahead(ask) + own
         };
         Some(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+    }
+
+    /// Seconds of the whole server that those who wait and go before a newcomer need.
+    fn seconds_ahead(&self, ask: &Ask) -> f64 {
+        let lane = self.lane(ask.priority);
+        let own = lane.values().filter(|waiting| waiting.ask.tenant == ask.tenant).count();
+        let rank = self.running_of(&ask.tenant) + own;
+        let before = self.order(lane).into_iter().take_while(|(other, _)| *other <= rank);
+        let ahead: f64 = before.filter_map(|(_, number)| lane.get(&number)).map(|w| self.seconds(&w.ask)).sum();
+        let interactive = (ask.priority == Priority::Batch).then_some(&self.interactive).into_iter().flatten();
+        ahead + interactive.map(|(_, w)| self.seconds(&w.ask)).sum::<f64>()
     }
 
     /// Seconds of the whole server that those who run still need.
@@ -130,7 +181,7 @@ impl Queue {
     pub(super) fn join(&mut self, ask: Ask, turn: oneshot::Sender<()>) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.lane(ask.priority).insert(number, Waiting { ask, turn });
+        self.lane_mut(ask.priority).insert(number, Waiting { ask, turn });
         self.grant();
         number
     }
@@ -154,14 +205,21 @@ impl Queue {
 
     /// How many go before one that waits, as it stands; none when it does not wait.
     pub(super) fn position(&self, number: u64) -> Option<u32> {
+        let ahead = |lane| self.order(lane).into_iter().position(|(_, other)| other == number);
         if self.interactive.contains_key(&number) {
-            return Some(self.interactive.range(..number).count() as u32);
+            return ahead(&self.interactive).map(|n| n as u32);
         }
-        let ahead = self.interactive.len() + self.batch.range(..number).count();
-        self.batch.contains_key(&number).then_some(ahead as u32)
+        ahead(&self.batch).map(|n| (self.interactive.len() + n) as u32)
     }
 
-    fn lane(&mut self, priority: Priority) -> &mut BTreeMap<u64, Waiting> {
+    fn lane(&self, priority: Priority) -> &BTreeMap<u64, Waiting> {
+        match priority {
+            Priority::Interactive => &self.interactive,
+            Priority::Batch => &self.batch,
+        }
+    }
+
+    fn lane_mut(&mut self, priority: Priority) -> &mut BTreeMap<u64, Waiting> {
         match priority {
             Priority::Interactive => &mut self.interactive,
             Priority::Batch => &mut self.batch,
@@ -171,10 +229,11 @@ impl Queue {
     /// Lets in whoever is next, as long as there is room.
     fn grant(&mut self) {
         while let Some(priority) = self.next_lane() {
-            let first = self.lane(priority).first_key_value().map(|(number, waiting)| (*number, waiting.ask.work.cost));
-            let Some((number, cost)) = first.filter(|(_, cost)| self.fits(*cost)) else { return };
-            let Some(Waiting { ask, turn }) = self.lane(priority).remove(&number) else { return };
-            self.running_cost += cost;
+            let lane = self.lane(priority);
+            let first = lane.iter().min_by_key(|(number, waiting)| (self.running_of(&waiting.ask.tenant), **number));
+            let Some(number) = first.filter(|(_, waiting)| self.fits(&waiting.ask)).map(|(n, _)| *n) else { return };
+            let Some(Waiting { ask, turn }) = self.lane_mut(priority).remove(&number) else { return };
+            self.running_cost += ask.work.cost;
             self.running.insert(number, Running { ask, since: self.shared_seconds });
             match priority {
                 Priority::Batch => self.before_batch = 0,

@@ -65,6 +65,7 @@ fn code_of(reason: Reason) -> &'static str {
         Reason::BackendUnavailable => "backend_unavailable",
         Reason::NonFinite => "non_finite",
         Reason::DeviceFault => "device_fault",
+        Reason::DeviceMemory => "device_memory",
         Reason::Bug => "bug",
         Reason::NoCredential => "invalid_api_key",
         Reason::NotAllowed => "not_allowed",

@@ -1,11 +1,12 @@
 //! What runs on the device's thread: five kinds of jobs, each batched with its own kind.
 
 use candle_core::{DType, Device, Result, Tensor};
-use unipic_engine::{JobError, Worker};
+use unipic_engine::{Exhausted, JobError, Worker};
 use unipic_models::Handover;
 use unipic_models::diffusion::{HeadState, HeadStep};
 use unipic_models::generation::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
 use unipic_models::vae;
+use unipic_nn::is_out_of_memory;
 
 use super::Parts;
 use crate::image::RgbImage;
@@ -83,19 +84,27 @@ impl Worker for SynthesisWorker {
         ["image", "encode", "decode", "head", "vae"].get(kind as usize).copied().unwrap_or("job")
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Vec<std::result::Result<Reply, JobError>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Computed {
         if let [Job::Head { .. }, ..] = jobs[..] {
             return self.head_steps(jobs);
         }
         if let ([Job::Encode { .. }, ..], 2..) | ([Job::Decode { .. }, ..], 2..) = (&jobs[..], jobs.len()) {
             match self.packed(&jobs) {
-                Ok(replies) => return replies.into_iter().map(Ok).collect(),
+                Ok(replies) => return Ok(replies.into_iter().map(Ok).collect()),
+                Err(error) if is_out_of_memory(&error) => return Err(Exhausted { jobs, reason: error.to_string() }),
                 // One request's bad values must not fail the others: each runs alone then.
                 Err(error) => tracing::warn!(%error, jobs = jobs.len(), "a shared pass failed"),
             }
         }
-        jobs.into_iter().map(|job| self.alone(job).map_err(JobError::new)).collect()
+        Ok(jobs.into_iter().map(|job| self.alone(job).map_err(failed)).collect())
     }
+}
+
+/// What becomes of a batch.
+type Computed = std::result::Result<Vec<std::result::Result<Reply, JobError>>, Exhausted<Job>>;
+
+fn failed(error: candle_core::Error) -> JobError {
+    if is_out_of_memory(&error) { JobError::exhausted(error) } else { JobError::new(error) }
 }
 
 impl SynthesisWorker {
@@ -150,7 +159,7 @@ impl SynthesisWorker {
     }
 
     /// Rows of all requests, each at its own timestep, in one pass.
-    fn head_steps(&self, jobs: Vec<Job>) -> Vec<std::result::Result<Reply, JobError>> {
+    fn head_steps(&self, jobs: Vec<Job>) -> Computed {
         let own = |job| match job {
             Job::Head { state, noise } => Some((state, noise)),
             _ => None,
@@ -158,12 +167,15 @@ impl SynthesisWorker {
         let mut rows: Vec<(HeadState, Vec<f32>)> = jobs.into_iter().filter_map(own).collect();
         let mut steps: Vec<HeadStep> = rows.iter_mut().map(|(state, noise)| HeadStep { state, noise }).collect();
         if let Err(error) = self.parts.model.head.step(&mut steps) {
-            // No state has changed then, so each can be tried alone.
-            tracing::warn!(%error, jobs = rows.len(), "a head step failed");
-            let alone = |(state, noise)| self.alone(Job::Head { state, noise }).map_err(JobError::new);
-            return rows.into_iter().map(alone).collect();
+            // No state has changed then, so they can be tried again.
+            let mut jobs = rows.into_iter().map(|(state, noise)| Job::Head { state, noise });
+            if is_out_of_memory(&error) {
+                return Err(Exhausted { jobs: jobs.collect(), reason: error.to_string() });
+            }
+            tracing::warn!(%error, jobs = jobs.len(), "a head step failed");
+            return Ok(jobs.by_ref().map(|job| self.alone(job).map_err(failed)).collect());
         }
-        rows.into_iter().map(|(state, _)| Ok(Reply::Head(state))).collect()
+        Ok(rows.into_iter().map(|(state, _)| Ok(Reply::Head(state))).collect())
     }
 
     /// Autoencoder, then MAR's encoder with nothing masked.
