@@ -23,8 +23,8 @@ use unipic_nn::KvCache;
 use unipic_telemetry::metrics::Raised;
 
 use crate::metrics::DecoderMetrics;
-pub(crate) use key::{Keys, Owner};
 use key::Key;
+pub(crate) use key::{Keys, Owner};
 
 /// The blocks that are kept.
 pub(crate) struct PrefixCache {

@@ -245,7 +245,8 @@ async fn prefill(
             (parent.unwrap_or_else(|| decoder.new_cache()), &stretches[i])
         });
         let begun: Vec<_> = begun.collect();
-        let grown = futures::future::try_join_all(begun.into_iter().map(|(cache, s)| grow(decoder, cache, &s.units, context)));
+        let grown =
+            futures::future::try_join_all(begun.into_iter().map(|(cache, s)| grow(decoder, cache, &s.units, context)));
         for (i, cache) in layer.into_iter().zip(grown.await?) {
             caches[i] = Some(cache);
         }

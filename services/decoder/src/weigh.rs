@@ -13,8 +13,8 @@ use unipic_engine::JobContext;
 use unipic_models::prompt::{Prompt, Segment};
 use unipic_nn::KvCache;
 
-use crate::asked::Asked;
 use crate::answer::{AnswerDone, AnswerEvent, FinishReason};
+use crate::asked::Asked;
 use crate::decoder::{Decoder, bug};
 use crate::plan::{self, Unit};
 use crate::worker::{Hidden, Job, JobRun, Rows, RunReply, Wanted};

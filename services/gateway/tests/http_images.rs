@@ -312,7 +312,11 @@ async fn not_ready_late_and_lost_have_their_own_status() {
     let (hanging, _) = gateway(Script { hang: true, ..Script::default() }).await;
     let mut request = json_request(GENERATIONS, &json!({"prompt": "a"}));
     let deadline = Instant::now() + Duration::from_millis(80);
-    request.extensions_mut().insert(CallContext { deadline, cancel: CancellationToken::new(), tenant: unipic_gateway::Tenant::default() });
+    request.extensions_mut().insert(CallContext {
+        deadline,
+        cancel: CancellationToken::new(),
+        tenant: unipic_gateway::Tenant::default(),
+    });
     let late = web::send(&hanging, request).await;
     assert_eq!(
         (late.status, &late.json()["error"]["code"]),

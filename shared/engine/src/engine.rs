@@ -62,11 +62,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the operating system refuses a thread.
-    pub fn spawn_timed(
-        config: EngineConfig,
-        observer: Arc<dyn Observer>,
-        clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
+    pub fn spawn_timed(config: EngineConfig, observer: Arc<dyn Observer>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let board = Arc::new(Board::default());
         let server = Server::new(board.clone(), clock.clone());
         let thread = thread::Builder::new().name(config.name.clone()).spawn(move || server.serve())?;

@@ -77,9 +77,8 @@ impl Ledger {
             let account = self.accounts.entry(tenant.clone()).or_insert_with(|| Account::new(self.level, now));
             account.look(*waiting, self.level, now);
         }
-        self.accounts.retain(|_, account| {
-            account.waiting.is_some() || now.saturating_duration_since(account.seen) <= PRESENCE
-        });
+        self.accounts
+            .retain(|_, account| account.waiting.is_some() || now.saturating_duration_since(account.seen) <= PRESENCE);
     }
 
     /// Who is next of those who wait.
@@ -96,7 +95,8 @@ impl Ledger {
     pub(crate) fn awaited(&self, leader: &str, now: Instant) -> Option<(Arc<str>, Duration)> {
         let had = self.accounts.get(leader)?.had;
         let left = |account: &Account| {
-            let since = account.answered.filter(|_| account.returns && account.waiting.is_none() && account.had < had)?;
+            let since =
+                account.answered.filter(|_| account.returns && account.waiting.is_none() && account.had < had)?;
             let left = (since + GRACE).saturating_duration_since(now);
             (!left.is_zero()).then_some(left)
         };

@@ -26,13 +26,8 @@ impl Pace {
     pub(crate) fn learn(&mut self, tokens: usize, seconds: f64) {
         let tokens = tokens as f64;
         let seconds = if self.passes > 4.0 { seconds.min(STALL * self.seconds(tokens)) } else { seconds };
-        for sum in [
-            &mut self.passes,
-            &mut self.tokens,
-            &mut self.seconds,
-            &mut self.tokens_squared,
-            &mut self.product,
-        ] {
+        for sum in [&mut self.passes, &mut self.tokens, &mut self.seconds, &mut self.tokens_squared, &mut self.product]
+        {
             *sum *= KEPT;
         }
         self.passes += 1.0;

@@ -161,13 +161,7 @@ impl<W: Worker> Seat<W> {
         }
     }
 
-    fn answer(
-        &mut self,
-        pass: Pass<W>,
-        replies: Vec<Result<W::Reply, JobError>>,
-        began: Instant,
-        ledger: &mut Ledger,
-    ) {
+    fn answer(&mut self, pass: Pass<W>, replies: Vec<Result<W::Reply, JobError>>, began: Instant, ledger: &mut Ledger) {
         let (now, tokens) = (self.clock.now(), pass.tokens());
         let ran = now.saturating_duration_since(began);
         self.paces.entry(pass.kind).or_default().learn(tokens.unwrap_or(1), ran.as_secs_f64());

@@ -23,7 +23,9 @@ mod tests {
         assert!(is_out_of_memory(&driver));
         assert!(is_out_of_memory(&driver.context("matmul").bt()));
         assert!(is_out_of_memory(&Error::msg("CublasError(CUBLAS_STATUS_ALLOC_FAILED)")));
-        assert!(!is_out_of_memory(&Error::msg("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")")));
+        assert!(!is_out_of_memory(&Error::msg(
+            "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")"
+        )));
         assert!(!is_out_of_memory(&Error::msg("out of memory")), "whoever says so may mean anything");
     }
 }

@@ -207,3 +207,29 @@ fn what_caches_share_counts_once_among_them() {
     assert_eq!(KvCache::total_bytes(&[one, other, alien]), 2 * blocks + tail);
     assert_eq!(KvCache::total_bytes(&[]), 0);
 }
+
+#[test]
+fn blocks_are_cut_where_they_are_wanted_and_shared_one_by_one() {
+    let mut cache = KvCache::new(LAYERS);
+    append(&mut cache, 1, 4);
+    drop(cache.share());
+    append(&mut cache, 2, 7);
+    append(&mut cache, 3, 5);
+    let whole = contents(&cache);
+    // Inside the frozen block, at its end, in the tail, at its end and beyond: only those in the tail cut.
+    cache.freeze_at(&[2, 4, 9, 12, 16, 40]).unwrap();
+    assert_eq!((contents(&cache), cache.block_ends()), (whole.clone(), vec![4, 9, 12, 16]));
+    assert_eq!(cache.tail_bytes(), 0);
+    let position = 2 * LAYERS * WIDTH * size_of::<f32>();
+    assert_eq!([0, 1, 4].map(|block| cache.block_bytes(block)), [4 * position, 5 * position, 0]);
+    let mut first = cache.first_blocks(2);
+    assert_eq!((first.len(), first.block_ends()), (9, vec![4, 9]));
+    append(&mut first, 5, 2);
+    assert_eq!(contents(&cache), whole, "what grows behind a shared block is seen by nobody else");
+    for (layer, chunks) in (0..LAYERS).map(|layer| (layer, first.layer(layer))) {
+        assert_eq!(joined(&chunks[..2]), joined(&cache.layer(layer)[..2]));
+    }
+    cache.freeze_at(&[]).unwrap();
+    assert_eq!(cache.block_ends().len(), 4, "nothing to freeze");
+    assert_eq!(cache.first_blocks(99).len(), 16);
+}

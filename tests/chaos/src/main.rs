@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use integration::processes::binary;
-use unipic_chaos::{Plan, Runs, Section, collector, neighbours, overload, run, scorecard, soak, throughput};
+use unipic_chaos::{Plan, Runs, Section, collector, neighbours, overload, peers, run, scorecard, soak, throughput};
 
 /// Runs the shipped binaries under load and faults, and writes what was found into the report.
 #[derive(Debug, Parser)]
@@ -52,6 +52,8 @@ enum Kind {
     Neighbours,
     /// Five times what a node can serve, for a minute.
     Overload,
+    /// Peers that are slow on purpose, take back what they ask, or come and go.
+    Peers,
     /// Collectors of traces that are dead or deaf.
     Collector,
     /// Memory and descriptors over a long time.
@@ -103,6 +105,7 @@ async fn of_kind(args: &Args, binaries: &Path, dir: &Path) -> anyhow::Result<Sec
         Kind::Throughput => throughput(&runs).await,
         Kind::Neighbours => neighbours(&runs).await,
         Kind::Overload => overload(&runs).await,
+        Kind::Peers => peers(&runs).await,
         Kind::Collector => collector(&runs).await,
         Kind::Soak { minutes: lasting } => {
             runs.lasting = Some(minutes(lasting));

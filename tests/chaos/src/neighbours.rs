@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures::future::{join, join_all};
@@ -32,21 +32,24 @@ pub async fn neighbours(runs: &Runs<'_>) -> anyhow::Result<Section> {
     Ok(Section { name: "neighbours", title: "Neighbours", text, misses })
 }
 
-/// Long images that never end, one after the other, at so many lanes.
-async fn keep_busy(clients: &[UniPicClient], long: &Ask, is_over: &AtomicBool) {
+/// Long images that never end, one after the other, at so many lanes; how many were made.
+async fn keep_busy(clients: &[UniPicClient], long: &Ask, is_over: &AtomicBool) -> usize {
     let lanes = clients.iter().map(|client| async {
+        let mut made = 0;
         while !is_over.load(Ordering::Relaxed) {
-            if !matches!(timed(client, long, 7).await.end, End::Done(_)) {
+            match timed(client, long, 7).await.end {
+                End::Done(_) => made += 1,
                 // Refused: there is room again when something ends.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+        made
     });
-    join_all(lanes).await;
+    join_all(lanes).await.into_iter().sum()
 }
 
 /// `n` requests one after the other; seconds that each took.
-async fn one_by_one(client: &UniPicClient, ask: &Ask, n: usize) -> anyhow::Result<Vec<f64>> {
+pub(crate) async fn one_by_one(client: &UniPicClient, ask: &Ask, n: usize) -> anyhow::Result<Vec<f64>> {
     let mut took = Vec::new();
     for seed in 0..n {
         match timed(client, ask, seed as u64).await {
@@ -57,12 +60,14 @@ async fn one_by_one(client: &UniPicClient, ask: &Ask, n: usize) -> anyhow::Resul
     Ok(took)
 }
 
+/// What each of `n` requests took beside the busy ones, and how many of those were made a second.
 async fn beside(
     quiet: &UniPicClient,
     (ask, n): (&Ask, usize),
     busy: &[UniPicClient],
     long: &Ask,
-) -> anyhow::Result<Vec<f64>> {
+) -> anyhow::Result<(Vec<f64>, f64)> {
+    let began = Instant::now();
     let is_over = AtomicBool::new(false);
     let measured = async {
         // Until the others are under way.
@@ -71,7 +76,8 @@ async fn beside(
         is_over.store(true, Ordering::Relaxed);
         took
     };
-    join(measured, keep_busy(busy, long, &is_over)).await.0
+    let (took, made) = join(measured, keep_busy(busy, long, &is_over)).await;
+    Ok((took?, made as f64 / began.elapsed().as_secs_f64()))
 }
 
 async fn beside_long(runs: &Runs<'_>, text: &mut String, misses: &mut Vec<String>) -> anyhow::Result<()> {
@@ -92,7 +98,7 @@ async fn beside_long(runs: &Runs<'_>, text: &mut String, misses: &mut Vec<String
     ] {
         let long = Ask::Draw { side, iterations: 64, head_steps: 50 };
         let clients = (0..lanes).map(|_| node.client(once())).collect::<anyhow::Result<Vec<_>>>()?;
-        let median = percentile(&beside(&quiet, (&ask, n), &clients, &long).await?, 0.5);
+        let median = percentile(&beside(&quiet, (&ask, n), &clients, &long).await?.0, 0.5);
         let ratio = median / alone;
         let _ = writeln!(text, "| {what} | {median:.3} | {ratio:.2} |");
         // The goal is for an equal share of the tokens.
@@ -108,7 +114,8 @@ async fn beside_noise(runs: &Runs<'_>, text: &mut String, misses: &mut Vec<Strin
     let _ = writeln!(
         text,
         "\nA quiet tenant's images (64×64 px, 4 iterations, one after the other) beside a noisy tenant that keeps 16 such \
-         requests going:\n\n| noisy tenant's quota | median s | p99 s | p99 to alone |\n| --- | --- | --- | --- |"
+         requests going:\n\n| noisy tenant's quota | median s | p99 s | p99 to alone | noisy one's images a second |\n\
+         | --- | --- | --- | --- | --- |"
     );
     let n = runs.scaled(200);
     for (quota, what) in [("", "none"), ("noisy.max_concurrent = 2\n", "`max_concurrent = 2`")] {
@@ -119,12 +126,12 @@ async fn beside_noise(runs: &Runs<'_>, text: &mut String, misses: &mut Vec<Strin
         one_by_one(&quiet, &Ask::SMALL, 5).await?;
         let alone = one_by_one(&quiet, &Ask::SMALL, n).await?;
         let clients = (0..16).map(|_| as_tenant(&noisy)).collect::<anyhow::Result<Vec<_>>>()?;
-        let both = beside(&quiet, (&Ask::SMALL, n), &clients, &Ask::SMALL).await?;
+        let (both, made) = beside(&quiet, (&Ask::SMALL, n), &clients, &Ask::SMALL).await?;
         let (one, other) = (percentile(&alone, 0.99), percentile(&both, 0.99));
         let ratio = other / one;
         let _ = writeln!(
             text,
-            "| (quiet alone) | {:.3} | {one:.3} | 1.00 |\n| {what} | {:.3} | {other:.3} | {ratio:.2} |",
+            "| (quiet alone) | {:.3} | {one:.3} | 1.00 | |\n| {what} | {:.3} | {other:.3} | {ratio:.2} | {made:.1} |",
             percentile(&alone, 0.5),
             percentile(&both, 0.5)
         );

@@ -70,17 +70,16 @@ pub const CHECKS: [Check; 22] = [
         "a rolling restart under load fails nothing",
         &["tests/integration/tests/failover.rs::a_rolling_restart_under_load_fails_no_request"],
     ),
-    in_part(
-        held(
-            "silent and slow peers are closed",
-            &[
-                "shared/serving/tests/server.rs::peers_that_stop_in_the_middle_are_closed",
-                "shared/serving/tests/web.rs::peers_that_stop_in_the_middle_are_closed",
-                "shared/serving/tests/ops.rs::whoever_says_nothing_is_sent_away_and_connections_are_few",
-                "shared/client/tests/tls.rs::slow_handshakes_are_closed_and_hold_nobody_up",
-            ],
-        ),
-        "what healthy clients notice of it is not measured",
+    measured(
+        "silent and slow peers are closed; healthy clients' p99 beside them, resets and floods is at most doubled",
+        "peers",
+        &[
+            "shared/serving/tests/server.rs::peers_that_stop_in_the_middle_are_closed",
+            "shared/serving/tests/web.rs::peers_that_stop_in_the_middle_are_closed",
+            "shared/serving/tests/ops.rs::whoever_says_nothing_is_sent_away_and_connections_are_few",
+            "shared/client/tests/tls.rs::slow_handshakes_are_closed_and_hold_nobody_up",
+            "tests/chaos/tests/node.rs::healthy_clients_are_served_beside_slow_and_hasty_peers",
+        ],
     ),
     held(
         "bad images: at least 500 files of 12 kinds",
@@ -123,6 +122,9 @@ pub const CHECKS: [Check; 22] = [
         "neighbours",
         &[
             "services/gateway/tests/flows.rs::an_image_is_encoded_once_for_a_tenant",
+            "services/decoder/tests/service/prefixes.rs::no_tenant_is_served_from_what_another_sent",
+            "shared/engine/tests/tenants.rs::whoever_comes_last_with_one_job_waits_for_none_of_a_crowds",
+            "services/gateway/src/admission.rs::tenants_take_turns_and_a_crowd_keeps_nobody_out",
             "services/gateway/src/admission.rs::a_tenant_has_its_own_limits_and_gets_back_what_it_holds",
         ],
     ),

@@ -155,12 +155,13 @@ async fn probes_larger_than_a_job_are_cut_between_segments() {
 }
 
 #[tokio::test]
-async fn the_unconditional_prompt_is_prefilled_for_all_sessions_and_users_text_for_none() {
+async fn the_unconditional_prompt_is_prefilled_once_for_all_tenants_and_users_text_is_not() {
     let (decoder, context, z) = (start(), JobContext::current(), rows(5, 3));
+    let other = JobContext { tenant: "other".into(), ..JobContext::current() };
     let open = |prompts: Vec<Prompt>| decoder.open(prompts, &context);
     let both = || vec![generate("a red circle"), generate_unconditional(None)];
     let mut first = open(both()).await.unwrap();
-    let mut second = open(both()).await.unwrap();
+    let mut second = decoder.open(both(), &other).await.unwrap();
     let [conditional, unconditional] = first.prompt_tokens().collect::<Vec<_>>()[..] else { panic!("two prompts") };
     assert!(first.prefilled_tokens() > conditional && first.prefilled_tokens() < conditional + unconditional);
     assert_eq!(second.prefilled_tokens(), conditional);

@@ -4,10 +4,11 @@
 
 mod core;
 mod observed;
+mod prefixes;
 mod wire;
 
 use candle_core::{DType, Device, Tensor};
-use unipic_decoder::{Decoder, Parts};
+use unipic_decoder::{DEFAULT_PREFIX_BYTES, Decoder, Parts};
 use unipic_engine::{Engine, EngineConfig};
 use unipic_models::load::LoadOptions;
 use unipic_test_support::tiny_a;
@@ -23,9 +24,13 @@ fn start() -> Decoder {
 }
 
 fn start_of(folder: &std::path::Path) -> Decoder {
+    start_keeping(folder, DEFAULT_PREFIX_BYTES)
+}
+
+fn start_keeping(folder: &std::path::Path, prefix_bytes: u64) -> Decoder {
     let config = EngineConfig { name: "test".into(), queue_capacity: 64, max_batch_tokens: 2048 };
     let parts = Parts::load(&Checkpoint::open(folder).unwrap(), &LoadOptions::cpu()).unwrap();
-    Decoder::new(&Engine::spawn(config).unwrap(), parts)
+    Decoder::keeping(&Engine::spawn(config).unwrap(), parts, prefix_bytes)
 }
 
 /// Embeddings `[n, WIDTH]` that differ from seed to seed.

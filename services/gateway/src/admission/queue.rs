@@ -89,9 +89,8 @@ impl Queue {
 
     fn runs_at_once(&self, ask: &Ask) -> bool {
         let own = self.running_of(&ask.tenant);
-        let is_first = |lane: &BTreeMap<u64, Waiting>| {
-            lane.values().all(|waiting| self.running_of(&waiting.ask.tenant) > own)
-        };
+        let is_first =
+            |lane: &BTreeMap<u64, Waiting>| lane.values().all(|waiting| self.running_of(&waiting.ask.tenant) > own);
         let is_next = match ask.priority {
             Priority::Interactive => is_first(&self.interactive),
             Priority::Batch => self.interactive.is_empty() && is_first(&self.batch),
