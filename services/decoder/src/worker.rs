@@ -237,3 +237,41 @@ fn output(rows: &Tensor, hidden: Hidden) -> Result<(Option<Tensor>, bool)> {
     };
     Ok((Some(out), finite))
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+
+    const LAYERS: usize = 3;
+
+    fn append(cache: &mut KvCache, layers: usize, n: usize) {
+        let rows = Tensor::ones((n, 2), DType::F32, &Device::Cpu).unwrap();
+        (0..layers).for_each(|layer| cache.append(layer, &rows, &rows).unwrap());
+    }
+
+    fn lengths(cache: &KvCache) -> Vec<usize> {
+        let length = |layer| cache.layer(layer).iter().map(|(k, _)| k.dims()[0]).sum();
+        (0..LAYERS).map(length).collect()
+    }
+
+    #[test]
+    fn a_pass_that_broke_off_leaves_caches_as_they_were() {
+        for (before, is_shared, ran) in [(0, false, 2), (3, false, 2), (3, true, 2), (3, false, 3), (3, true, 3)] {
+            let mut cache = KvCache::new(LAYERS);
+            if before > 0 {
+                append(&mut cache, LAYERS, before);
+            }
+            if is_shared {
+                drop(cache.share());
+            }
+            append(&mut cache, ran, 2);
+            let rows = vec![Rows::Ids(vec![1, 2])];
+            let run = JobRun { rows, cache, keep: true, sampler: None, wanted: Vec::new() };
+            let mut jobs = [Job { runs: vec![run], hidden: Hidden::Drop }];
+            restore(&mut jobs, &[before]).unwrap();
+            assert_eq!(lengths(&jobs[0].runs[0].cache), [before; LAYERS], "{before} {is_shared} {ran}");
+        }
+    }
+}

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -151,17 +150,16 @@ fn attack(kind: Kind, node: &Node, runs: &Runs<'_>) -> Vec<Lane> {
 }
 
 impl Lane {
-    /// Goes on until it is stopped; whatever the server does to it is what is expected.
+    /// Goes on until it is stopped, with a pause behind every connection.
     async fn run(self, seen: Arc<Seen>) {
         loop {
-            let ended = match self.kind {
+            // How it ended is not looked at: being closed is what such a peer has to expect.
+            let _ = match self.kind {
                 Kind::Slow => self.dawdle(&seen).await,
                 Kind::Resets => self.take_back(&seen).await,
                 Kind::Flood => self.come_and_go(&seen).await,
             };
-            if ended.is_err() {
-                tokio::time::sleep(self.pause).await;
-            }
+            tokio::time::sleep(self.pause).await;
         }
     }
 
@@ -187,7 +185,7 @@ impl Lane {
     /// One connection of requests that are not waited for.
     async fn take_back(&self, seen: &Seen) -> anyhow::Result<()> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        let (mut requests, connection) = h2::client::handshake::<_, Bytes>(stream).await?;
+        let (mut requests, connection) = h2::client::handshake(stream).await?;
         let mut driving = JoinSet::new();
         driving.spawn(async move { connection.await.is_ok() });
         let mut beat = tokio::time::interval(self.pause);
@@ -206,7 +204,6 @@ impl Lane {
     async fn come_and_go(&self, seen: &Seen) -> anyhow::Result<()> {
         drop(TcpStream::connect(("127.0.0.1", self.port)).await?);
         seen.made.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(self.pause).await;
         Ok(())
     }
 }
