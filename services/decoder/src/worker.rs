@@ -5,7 +5,7 @@
 //! no lock guards them and why dropping a request's future frees them.
 
 use candle_core::{Device, Error, Result, Tensor};
-use unipic_engine::{Exhausted, JobError, Worker};
+use unipic_engine::{Computed, Exhausted, JobError, Worker};
 use unipic_models::qwen2::{CacheUse, Model, Run};
 use unipic_models::sampling::{Sampler, SamplingError};
 use unipic_nn::{KvCache, is_out_of_memory};
@@ -113,7 +113,7 @@ impl Worker for DecoderWorker {
         "language"
     }
 
-    fn run(&mut self, mut jobs: Vec<Job>) -> Computed {
+    fn run(&mut self, mut jobs: Vec<Job>) -> Computed<Job, Reply> {
         let lengths: Vec<usize> = jobs.iter().flat_map(|job| &job.runs).map(|run| run.cache.len()).collect();
         let computed = self.pass(&mut jobs).and_then(|hidden| Ok((self.logits(&jobs, &hidden)?, hidden)));
         match computed {
@@ -125,9 +125,6 @@ impl Worker for DecoderWorker {
         }
     }
 }
-
-/// What becomes of a batch.
-type Computed = std::result::Result<Vec<std::result::Result<Reply, JobError>>, Exhausted<Job>>;
 
 fn failed(error: &Error) -> JobError {
     if is_out_of_memory(error) { JobError::exhausted(error) } else { JobError::new(error) }

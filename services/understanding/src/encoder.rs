@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use candle_core::{DType, Result, Tensor};
 use unipic_api::pb;
-use unipic_engine::{Exhausted, JobError, Worker};
+use unipic_engine::{Computed, Exhausted, JobError, Worker};
 use unipic_models::Handover;
 use unipic_models::load::LoadOptions;
 use unipic_models::projector::Projector;
@@ -140,10 +140,7 @@ impl Worker for EncodeWorker {
         "siglip2"
     }
 
-    fn run(
-        &mut self,
-        jobs: Vec<Job>,
-    ) -> std::result::Result<Vec<std::result::Result<Option<Tensor>, JobError>>, Exhausted<Job>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Computed<Job, Option<Tensor>> {
         let images: Vec<Bytes> = jobs.iter().map(|job| job.rgb.clone()).collect();
         let finish = |embeddings: &Tensor, job: &Job| {
             let is_finite = embeddings.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite();

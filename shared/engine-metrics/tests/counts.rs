@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use unipic_engine::{Engine, EngineConfig, Exhausted, JobContext, JobError, Worker};
+use unipic_engine::{Computed, Engine, EngineConfig, JobContext, JobError, Worker};
 use unipic_engine_metrics::EngineMetrics;
 use unipic_telemetry::{Metrics, TelemetryConfig};
 
@@ -29,7 +29,7 @@ impl Worker for Even {
         "even"
     }
 
-    fn run(&mut self, jobs: Vec<u32>) -> Result<Vec<Result<(), JobError>>, Exhausted<u32>> {
+    fn run(&mut self, jobs: Vec<u32>) -> Computed<u32, ()> {
         Ok(jobs.iter().map(|job| if job % 2 == 0 { Ok(()) } else { Err(JobError::new("odd")) }).collect())
     }
 }

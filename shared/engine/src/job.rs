@@ -30,8 +30,11 @@ pub trait Worker: Send + 'static {
     /// [`Exhausted`] when the device has no memory for all of them together: nothing was computed, and every job is given
     /// back as it came, in the same order. They come again in two halves; one that comes alone and is given back is
     /// answered [`EngineError::Exhausted`].
-    fn run(&mut self, jobs: Vec<Self::Job>) -> Result<Vec<Result<Self::Reply, JobError>>, Exhausted<Self::Job>>;
+    fn run(&mut self, jobs: Vec<Self::Job>) -> Computed<Self::Job, Self::Reply>;
 }
+
+/// What becomes of a batch: a result for every job, or all jobs back.
+pub type Computed<J, R> = Result<Vec<Result<R, JobError>>, Exhausted<J>>;
 
 /// A batch that the device has no memory for.
 #[derive(Debug)]

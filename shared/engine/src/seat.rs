@@ -15,7 +15,7 @@ use crate::observer::{BatchReport, Observer};
 use crate::pace::Pace;
 use crate::queue::{Answer, Pending, Queue};
 use crate::turns::Turn;
-use crate::{Clock, Done, EngineError, Exhausted, JobError, Worker};
+use crate::{Clock, Computed, Done, EngineError, Exhausted, JobError, Worker};
 
 /// A worker, its queue and what it learnt.
 pub(crate) struct Seat<W: Worker> {
@@ -179,7 +179,7 @@ impl<W: Worker> Seat<W> {
     }
 
     /// A result for every job, or all jobs back, whatever the worker does.
-    fn guarded(&mut self, jobs: Vec<W::Job>) -> Result<Vec<Result<W::Reply, JobError>>, Exhausted<W::Job>> {
+    fn guarded(&mut self, jobs: Vec<W::Job>) -> Computed<W::Job, W::Reply> {
         let n = jobs.len();
         let fault = |reason: String| Ok((0..n).map(|_| Err(JobError::new(&reason))).collect());
         match catch_unwind(AssertUnwindSafe(|| self.worker.run(jobs))) {

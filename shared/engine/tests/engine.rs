@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tracing::Span;
-use unipic_engine::{Done, Engine, EngineConfig, EngineError, Exhausted, JobContext, JobError, Lane, Worker};
+use unipic_engine::{Computed, Done, Engine, EngineConfig, EngineError, JobContext, JobError, Lane, Worker};
 
 /// What a fake is asked: a size, a kind and a number to answer with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,7 +61,7 @@ impl Worker for Fake {
         job.kind
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<Result<u32, JobError>>, Exhausted<Job>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Computed<Job, u32> {
         self.batches.lock().unwrap().push((self.name, jobs.iter().map(|j| j.id).collect()));
         let answer = |j: &Job| match j.id {
             13 => panic!("unlucky"),
@@ -275,7 +275,7 @@ impl Worker for Slow {
         0
     }
 
-    fn run(&mut self, jobs: Vec<()>) -> Result<Vec<Result<(), JobError>>, Exhausted<()>> {
+    fn run(&mut self, jobs: Vec<()>) -> Computed<(), ()> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(2));
         Ok(jobs.iter().map(|()| Ok(())).collect())
@@ -334,7 +334,7 @@ impl Worker for Mortal {
         0
     }
 
-    fn run(&mut self, jobs: Vec<()>) -> Result<Vec<Result<(), JobError>>, Exhausted<()>> {
+    fn run(&mut self, jobs: Vec<()>) -> Computed<(), ()> {
         Ok(jobs.iter().map(|()| Ok(())).collect())
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::task::JoinSet;
-use unipic_engine::{Engine, EngineConfig, EngineError, Exhausted, JobContext, JobError, Lane, Worker};
+use unipic_engine::{Computed, Engine, EngineConfig, EngineError, Exhausted, JobContext, JobError, Lane, Worker};
 
 /// Has memory for so many tokens at once, and notes what it was given. Waits for its first batch to be let go.
 struct Small {
@@ -26,7 +26,7 @@ impl Worker for Small {
         0
     }
 
-    fn run(&mut self, jobs: Vec<usize>) -> Result<Vec<Result<usize, JobError>>, Exhausted<usize>> {
+    fn run(&mut self, jobs: Vec<usize>) -> Computed<usize, usize> {
         self.batches.lock().unwrap().push(jobs.clone());
         let mut open = self.gate.0.lock().unwrap();
         while !*open {

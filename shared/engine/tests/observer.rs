@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 use unipic_engine::{
-    BatchReport, Engine, EngineConfig, EngineError, Exhausted, JobContext, JobError, Lane, Observer, Outcome, Worker,
+    BatchReport, Computed, Engine, EngineConfig, EngineError, JobContext, JobError, Lane, Observer, Outcome, Worker,
 };
 
 /// Keeps what it is told.
@@ -78,7 +78,7 @@ impl Worker for Gated {
         if kind == 1 { "large" } else { "small" }
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<Result<(), JobError>>, Exhausted<Job>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Computed<Job, ()> {
         if jobs.contains(&Job::Gate) {
             self.0.recv().unwrap();
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Span, Subscriber, info_span};
-use unipic_engine::{Engine, EngineConfig, Exhausted, JobContext, JobError, Worker};
+use unipic_engine::{Computed, Engine, EngineConfig, JobContext, Worker};
 
 /// Keeps spans by name, with parent and links.
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Worker for Echo {
         0
     }
 
-    fn run(&mut self, jobs: Vec<()>) -> Result<Vec<Result<(), JobError>>, Exhausted<()>> {
+    fn run(&mut self, jobs: Vec<()>) -> Computed<(), ()> {
         info_span!("work").in_scope(|| Ok(jobs.iter().map(|()| Ok(())).collect()))
     }
 }

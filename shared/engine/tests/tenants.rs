@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tracing::Span;
-use unipic_engine::{
-    BatchReport, Clock, Engine, EngineConfig, Exhausted, JobContext, JobError, Lane, Observer, Worker,
-};
+use unipic_engine::{BatchReport, Clock, Computed, Engine, EngineConfig, JobContext, Lane, Observer, Worker};
 
 /// Time that passes as workers say.
 struct Moved(Mutex<Instant>);
@@ -73,7 +71,7 @@ impl Worker for Device {
         u32::from(job.0 == '-')
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<Result<(), JobError>>, Exhausted<Job>> {
+    fn run(&mut self, jobs: Vec<Job>) -> Computed<Job, ()> {
         self.passes.lock().unwrap().push(jobs.iter().map(|job| job.0).collect());
         self.gate.pass();
         *self.clock.0.lock().unwrap() += (self.pace)(jobs.iter().map(|job| job.1).sum());
@@ -117,7 +115,9 @@ impl Bench {
         gate.shut(true);
         passes.lock().unwrap().clear();
         let mut bench = Self { engine, lane: lane.clone(), clock, gate, passes, running: JoinSet::new() };
-        bench.running.spawn(async move { drop(lane.submit(('-', 0), &of(crowd)).await.unwrap()) });
+        bench.running.spawn(async move {
+            lane.submit(('-', 0), &of(crowd)).await.unwrap();
+        });
         while bench.passes.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -133,7 +133,9 @@ impl Bench {
     /// Queues a job of a tenant and waits until it stands there.
     async fn submit(&mut self, lane: &Lane<Job, ()>, tenant: char, tokens: usize) {
         let (before, waiter) = (lane.queued(), lane.clone());
-        self.running.spawn(async move { drop(waiter.submit((tenant, tokens), &of(tenant)).await.unwrap()) });
+        self.running.spawn(async move {
+            waiter.submit((tenant, tokens), &of(tenant)).await.unwrap();
+        });
         while lane.queued() == before {
             tokio::task::yield_now().await;
         }

@@ -1,7 +1,7 @@
 //! What runs on the device's thread: five kinds of jobs, each batched with its own kind.
 
 use candle_core::{DType, Device, Result, Tensor};
-use unipic_engine::{Exhausted, JobError, Worker};
+use unipic_engine::{Computed, Exhausted, JobError, Worker};
 use unipic_models::Handover;
 use unipic_models::diffusion::{HeadState, HeadStep};
 use unipic_models::generation::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
@@ -84,7 +84,7 @@ impl Worker for SynthesisWorker {
         ["image", "encode", "decode", "head", "vae"].get(kind as usize).copied().unwrap_or("job")
     }
 
-    fn run(&mut self, jobs: Vec<Job>) -> Computed {
+    fn run(&mut self, jobs: Vec<Job>) -> Computed<Job, Reply> {
         if let [Job::Head { .. }, ..] = jobs[..] {
             return self.head_steps(jobs);
         }
@@ -99,9 +99,6 @@ impl Worker for SynthesisWorker {
         Ok(jobs.into_iter().map(|job| self.alone(job).map_err(failed)).collect())
     }
 }
-
-/// What becomes of a batch.
-type Computed = std::result::Result<Vec<std::result::Result<Reply, JobError>>, Exhausted<Job>>;
 
 fn failed(error: candle_core::Error) -> JobError {
     if is_out_of_memory(&error) { JobError::exhausted(error) } else { JobError::new(error) }
@@ -159,7 +156,7 @@ impl SynthesisWorker {
     }
 
     /// Rows of all requests, each at its own timestep, in one pass.
-    fn head_steps(&self, jobs: Vec<Job>) -> Computed {
+    fn head_steps(&self, jobs: Vec<Job>) -> Computed<Job, Reply> {
         let own = |job| match job {
             Job::Head { state, noise } => Some((state, noise)),
             _ => None,
