@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use unipic_engine::{Computed, Engine, EngineConfig, JobContext, JobError, Worker};
 use unipic_engine_metrics::EngineMetrics;
@@ -41,7 +40,7 @@ async fn jobs_and_batches_are_counted() {
     let observer = Arc::new(EngineMetrics::new(&metrics, &config.name));
     let engine = Engine::spawn_observed(config, observer).unwrap();
     let lane = engine.add_worker(Even);
-    let context = JobContext { span: Span::none(), deadline: None, cancel: CancellationToken::new() };
+    let context = JobContext { span: Span::none(), ..JobContext::current() };
     lane.submit(2, &context).await.unwrap();
     lane.submit(4, &context).await.unwrap();
     lane.submit(5, &context).await.unwrap_err();
