@@ -154,5 +154,5 @@ fn answer_message(event: AnswerEvent) -> pb::AnswerResponse {
 
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
-    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel }
+    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel: call.cancel }
 }

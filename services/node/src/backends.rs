@@ -28,7 +28,7 @@ pub struct NodeBackends {
 
 /// A job of the current span that ends with its call.
 fn job(call: &CallContext) -> JobContext {
-    JobContext { deadline: Some(call.deadline), cancel: call.cancel.clone(), ..JobContext::current() }
+    JobContext { deadline: Some(call.deadline.into_std()), cancel: call.cancel.clone(), ..JobContext::current() }
 }
 
 fn pixels(image: Rgb8) -> RgbImage {

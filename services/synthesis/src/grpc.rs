@@ -121,5 +121,5 @@ fn image(raw: Option<RawTensor>, path: &str) -> Result<RgbImage, ApiError> {
 
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
-    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel }
+    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel: call.cancel }
 }

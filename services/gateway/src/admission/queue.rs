@@ -1,7 +1,9 @@
 //! Who runs, who waits and who is next: a value that is told the time.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use tokio::sync::oneshot;
 use unipic_api::{ApiError, Reason};
