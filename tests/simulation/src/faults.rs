@@ -28,7 +28,7 @@ enum Kind {
     CutOneWay(String, String),
     /// Messages between two hosts wait until the end.
     Hold(String, String),
-    /// Messages between two hosts take up to so long.
+    /// Messages between two hosts take so long.
     Slow(String, String, Duration),
 }
 
@@ -79,6 +79,11 @@ impl Fault {
         }
     }
 
+    /// True for a fault that sets what this link's messages take.
+    pub(crate) fn slows(&self, link: &(String, String)) -> bool {
+        matches!(&self.kind, Kind::Slow(a, b, _) if (a, b) == (&link.0, &link.1))
+    }
+
     /// True when both are of the same process or link at the same time.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         self.target() == other.target() && self.from <= other.to && other.from <= self.to
@@ -101,11 +106,11 @@ impl Fault {
             Kind::Cut(a, b) => sim.partition(a.as_str(), b.as_str()),
             Kind::CutOneWay(a, b) => sim.partition_oneway(a.as_str(), b.as_str()),
             Kind::Hold(a, b) => sim.hold(a.as_str(), b.as_str()),
-            Kind::Slow(a, b, latency) => sim.set_link_max_message_latency(a.as_str(), b.as_str(), *latency),
+            Kind::Slow(a, b, latency) => sim.set_link_latency(a.as_str(), b.as_str(), *latency),
         }
     }
 
-    /// Mends it. `latency` is what messages take at most where nothing is wrong.
+    /// Mends it. `latency` is what a link's messages take from then on.
     pub(crate) fn end(&self, sim: &mut Sim<'_>, latency: Duration) {
         match &self.kind {
             // What has not drained by now is killed.
@@ -113,7 +118,7 @@ impl Fault {
             Kind::Cut(a, b) => sim.repair(a.as_str(), b.as_str()),
             Kind::CutOneWay(a, b) => sim.repair_oneway(a.as_str(), b.as_str()),
             Kind::Hold(a, b) => sim.release(a.as_str(), b.as_str()),
-            Kind::Slow(a, b, _) => sim.set_link_max_message_latency(a.as_str(), b.as_str(), latency),
+            Kind::Slow(a, b, _) => sim.set_link_latency(a.as_str(), b.as_str(), latency),
         }
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Plan {
     pub(crate) decoders: Vec<String>,
     /// Gateways find the services by a name that stands for all replicas, not by one address each.
     pub(crate) by_name: bool,
-    /// Of a message, at least and at most.
-    pub(crate) latency: (Duration, Duration),
+    /// Of a message, in milliseconds, at least and at most: each link has its own, which changes now and then.
+    pub(crate) latency: (u64, u64),
     /// How long a step of a request may find no working replica.
     pub(crate) patience: Duration,
     pub(crate) faults: Vec<Fault>,
@@ -40,7 +40,7 @@ impl Plan {
     /// The plan of a seed.
     pub(crate) fn draw(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let least = Duration::from_millis(rng.u64(1..4));
+        let least = rng.u64(1..4);
         let mut plan = Self {
             seed,
             clients: named("client", rng.usize(1..=3)),
@@ -49,11 +49,11 @@ impl Plan {
             synthesis: named("synthesis", rng.usize(1..=2)),
             decoders: named("decoder", rng.usize(1..=3)),
             by_name: rng.bool(),
-            latency: (least, least + Duration::from_millis(rng.u64(1..25))),
+            latency: (least, least + rng.u64(1..25)),
             patience: Duration::from_secs(*rng.choice(&[2, 10, 60]).unwrap_or(&10)),
             faults: Vec::new(),
         };
-        for _ in 0..rng.usize(0..=8) {
+        for _ in 0..rng.usize(0..=14) {
             let fault = plan.fault(&mut rng);
             // What is broken already is not broken again; both ends of a fault would otherwise mend the other's.
             if !plan.faults.iter().any(|other| other.meets(&fault)) {
@@ -82,8 +82,13 @@ impl Plan {
         servers[rng.usize(..servers.len())].clone()
     }
 
+    /// What a link's messages take from now on.
+    pub(crate) fn delay(&self, rng: &mut Rng) -> Duration {
+        Duration::from_millis(rng.u64(self.latency.0..=self.latency.1))
+    }
+
     /// Two hosts that talk to each other.
-    fn link(&self, rng: &mut Rng) -> (String, String) {
+    pub(crate) fn link(&self, rng: &mut Rng) -> (String, String) {
         let kinds = [
             (&self.clients, &self.gateways),
             (&self.gateways, &self.understanding),

@@ -18,11 +18,17 @@ use crate::record::{Record, Run};
 use crate::truth::mix;
 
 /// How finely time passes.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(4);
 /// The longest simulation: callers have ended long before.
 const LONGEST: Duration = Duration::from_secs(120);
 /// After the last caller, until nothing may be held any more: what was cut off is noticed by keepalives within 4 s.
 const SETTLING: Duration = Duration::from_secs(6);
+/// How often links change, and how many at a time.
+const CHANGING: Duration = Duration::from_millis(200);
+const LINKS_CHANGED: usize = 4;
+/// Apart from everything else that is drawn from a seed.
+const WEATHER: u64 = 1 << 32;
+const ORDER: u64 = 1 << 33;
 /// Requests that a client has under way at once.
 const AT_ONCE: u64 = 2;
 
@@ -57,11 +63,12 @@ pub fn simulate(seed: u64) -> Run {
     let (plan, record) = (Plan::draw(seed), Record::of(seed));
     let mut sim = Builder::new()
         .rng_seed(seed)
-        .enable_random_order()
         .tick_duration(TICK)
         .simulation_duration(LONGEST)
-        .min_message_latency(plan.latency.0)
-        .max_message_latency(plan.latency.1)
+        // One latency a link and moment: what is drawn a message would be drawn in the order in which tasks happen to run,
+        // which tokio decides by dice of its own.
+        .min_message_latency(Duration::from_millis(plan.latency.0))
+        .max_message_latency(Duration::from_millis(plan.latency.0))
         .tcp_capacity(1 << 16)
         .build();
     let processes = start(&mut sim, &plan);
@@ -89,11 +96,7 @@ fn endpoints(plan: &Plan, role: &str, hosts: &[String]) -> Vec<Endpoint> {
 }
 
 fn network(plan: &Plan) -> Simulated {
-    let names = [
-        ("understanding", &plan.understanding),
-        ("synthesis", &plan.synthesis),
-        ("decoder", &plan.decoders),
-    ];
+    let names = [("understanding", &plan.understanding), ("synthesis", &plan.synthesis), ("decoder", &plan.decoders)];
     Simulated(Arc::new(names.into_iter().map(|(name, hosts)| (name.to_owned(), hosts.clone())).collect()))
 }
 
@@ -104,21 +107,18 @@ fn start(sim: &mut Sim<'_>, plan: &Plan) -> Processes {
     let behind =
         Behind { understanding, synthesis: endpoints(plan, "synthesis", &plan.synthesis), decoder: decoder.clone() };
     let patience = plan.patience;
-    for name in &plan.understanding {
-        let host = processes.add(name, &network);
-        sim.host(name.as_str(), move || hosts::understanding(host.clone()));
-    }
-    for name in &plan.decoders {
-        let host = processes.add(name, &network);
-        sim.host(name.as_str(), move || hosts::decoder(host.clone()));
-    }
-    for name in &plan.synthesis {
-        let (host, decoder) = (processes.add(name, &network), decoder.clone());
-        sim.host(name.as_str(), move || hosts::synthesis(host.clone(), decoder.clone(), patience));
-    }
-    for name in &plan.gateways {
-        let (host, behind) = (processes.add(name, &network), behind.clone());
-        sim.host(name.as_str(), move || hosts::gateway(host.clone(), behind.clone(), patience));
+    let mut names: Vec<&String> = plan.servers().collect();
+    // Hosts run in the order in which they are added.
+    Rng::with_seed(mix(plan.seed, ORDER)).shuffle(&mut names);
+    for name in names {
+        let (host, decoder, behind) = (processes.add(name, &network), decoder.clone(), behind.clone());
+        let at = name.as_str();
+        match name.split('-').next() {
+            Some("understanding") => sim.host(at, move || hosts::understanding(host.clone())),
+            Some("decoder") => sim.host(at, move || hosts::decoder(host.clone())),
+            Some("synthesis") => sim.host(at, move || hosts::synthesis(host.clone(), decoder.clone(), patience)),
+            _ => sim.host(at, move || hosts::gateway(host.clone(), behind.clone(), patience)),
+        }
     }
     processes
 }
@@ -157,12 +157,27 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Some links are slower from now on, and some faster.
+fn change_weather(sim: &Sim<'_>, plan: &Plan, weather: &mut Rng) {
+    for _ in 0..LINKS_CHANGED {
+        let (link, delay) = (plan.link(weather), plan.delay(weather));
+        if !plan.faults.iter().any(|fault| fault.slows(&link)) {
+            sim.set_link_latency(link.0.as_str(), link.1.as_str(), delay);
+        }
+    }
+}
+
 /// Lets time pass until every caller has ended and everything had time to settle.
 fn drive(sim: &mut Sim<'_>, plan: &Plan, processes: &Processes, record: &Record) -> turmoil::Result {
     let mut turns: Vec<Turn<'_>> = plan.faults.iter().flat_map(Turn::both).collect();
     turns.sort_by_key(|turn| turn.at);
     let mut turns = turns.into_iter().peekable();
+    let (mut weather, mut changes_at) = (Rng::with_seed(mix(plan.seed, WEATHER)), Duration::ZERO);
     loop {
+        if sim.elapsed() >= changes_at {
+            change_weather(sim, plan, &mut weather);
+            changes_at += CHANGING;
+        }
         while let Some(turn) = turns.next_if(|turn| turn.at <= sim.elapsed()) {
             let word = if turn.begins { "begins" } else { "ends" };
             record.event(sim.elapsed(), &format!("{} {word}", turn.fault));
@@ -171,7 +186,7 @@ fn drive(sim: &mut Sim<'_>, plan: &Plan, processes: &Processes, record: &Record)
                     turn.fault.begin(sim, processes);
                     record.with(|run| *run.faults.entry(turn.fault.name()).or_default() += 1);
                 }
-                false => turn.fault.end(sim, plan.latency.1),
+                false => turn.fault.end(sim, plan.delay(&mut weather)),
             }
         }
         if sim.step()? {

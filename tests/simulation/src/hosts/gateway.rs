@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use unipic_client::{Endpoint, RetryPolicy};
 use unipic_gateway::remote::RemoteBackends;
-use unipic_gateway::{AdmissionConfig, Config, Gateway};
+use unipic_gateway::{AdmissionConfig, Config, Gateway, LimitsConfig};
 use unipic_serving::Ops;
 
 use super::{Host, server_config};
@@ -31,6 +31,8 @@ pub(crate) async fn gateway(host: Host, behind: Behind, patience: Duration) -> t
     let config = Config {
         admission: AdmissionConfig { max_running: 3, max_queued: 4, ..AdmissionConfig::default() },
         failover: RetryPolicy { patience_seconds: patience.as_secs_f64(), ..RetryPolicy::default() },
+        // No simulated clock holds a thread.
+        limits: LimitsConfig { max_image_jobs: Some(0), ..LimitsConfig::default() },
         refresh_seconds: 5,
         ..Config::default()
     };
