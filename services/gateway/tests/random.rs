@@ -129,6 +129,6 @@ async fn ten_thousand_random_requests_are_answered_or_refused() {
         }
     }
     println!("{answered} of {requests} were answered");
-    assert!(answered > 300, "only {answered} requests were right: the test would prove little");
+    assert!(answered > requests * 3 / 100, "only {answered} requests were right: the test would prove little");
     assert_eq!(script.alive.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
