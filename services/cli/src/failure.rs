@@ -1,5 +1,6 @@
 //! How a failure is told, and with which exit status.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use tonic::Code;
@@ -29,7 +30,8 @@ pub(crate) const STOPPED: u8 = 130;
 
 /// Tells what went wrong on standard error and picks the exit status.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", said(error));
+    // The status still tells where the text cannot be written.
+    let _ = writeln!(std::io::stderr(), "error: {}", said(error));
     ExitCode::from(status(error))
 }
 

@@ -5,12 +5,13 @@ use unipic_gateway::auth::{AuthConfig, KeyConfig, NewKey};
 use unipic_serving::{Problems, Validate};
 
 use crate::args::Key;
+use crate::progress::Progress;
 
 /// Makes a key and prints it with its hash and configuration.
 ///
 /// # Errors
 /// When the system gives no random bytes, or the tenant or the time is none that a configuration takes.
-pub(crate) fn run(command: &Key, as_json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(command: &Key, progress: &Progress) -> anyhow::Result<()> {
     let Key::New(args) = command;
     let NewKey { key, sha256 } = NewKey::random()?;
     let entry = KeyConfig { tenant: args.tenant.clone(), sha256, not_after: args.not_after.clone() };
@@ -21,10 +22,10 @@ pub(crate) fn run(command: &Key, as_json: bool) -> anyhow::Result<()> {
         anyhow::bail!("{}", problem.trim_start_matches("keys.0."));
     }
     let lines = lines(&entry);
-    match as_json {
-        true => println!("{}", json!({ "key": key, "sha256": entry.sha256, "config": lines })),
-        false => println!("key (shown only now): {key}\nsha256: {}\n\n{lines}", entry.sha256),
-    }
+    progress.text(&match progress.is_json() {
+        true => json!({ "key": key, "sha256": entry.sha256, "config": lines }).to_string(),
+        false => format!("key (shown only now): {key}\nsha256: {}\n\n{lines}", entry.sha256),
+    });
     Ok(())
 }
 

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let progress = Progress::new(cli.json);
-    let outcome = run(&cli, &progress);
+    let outcome = run(&cli, &progress).and_then(|()| progress.printed().context("write to standard output"));
     progress.finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
     let command = &cli.command;
     match command {
-        Command::Key(command) => return key::run(command, cli.json),
+        Command::Key(command) => return key::run(command, progress),
         Command::Model(command) => return model::run(command, progress),
         Command::Train(args) => return train::train(args, progress),
         Command::Data(Data::Shapes(args)) => return data::shapes(args, progress),

@@ -112,17 +112,17 @@ fn inspect(args: &Inspect, progress: &Progress) -> anyhow::Result<()> {
         });
         progress.event("model", fields);
     } else {
-        println!("{} ({:?} layout)", checkpoint.config().name, checkpoint.layout());
+        progress.text(&format!("{} ({:?} layout)", checkpoint.config().name, checkpoint.layout()));
         for ((part, dtype), n) in &dtypes {
-            println!("{:<14}{n:>5} tensors in {dtype}", part.label());
+            progress.text(&format!("{:<14}{n:>5} tensors in {dtype}", part.label()));
         }
         let (width, height) = args.size;
-        println!("\nmemory for {width}×{height} px, one request with guidance:\n{plan}");
+        progress.text(&format!("\nmemory for {width}×{height} px, one request with guidance:\n{plan}"));
         for notice in checkpoint.notices() {
-            println!("note: {notice}");
+            progress.text(&format!("note: {notice}"));
         }
         for name in checkpoint.surplus() {
-            println!("surplus tensor: {name}");
+            progress.text(&format!("surplus tensor: {name}"));
         }
     }
     anyhow::ensure!(faults.is_empty(), "this checkpoint cannot be loaded: {faults}");

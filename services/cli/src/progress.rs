@@ -1,6 +1,7 @@
 //! What a person or a program sees while a request runs.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use unipic_eval::{Step, StepOutcome};
 pub(crate) struct Progress {
     bar: ProgressBar,
     json: bool,
+    /// Why standard output took no more, where it did not.
+    lost: Mutex<Option<io::Error>>,
 }
 
 impl Progress {
@@ -21,7 +24,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, json }
+        Self { bar, json, lost: Mutex::new(None) }
     }
 
     /// Says what is being waited for.
@@ -110,7 +113,7 @@ impl Progress {
     pub(crate) fn result(&self, text: &str, fields: Value) {
         self.event("done", fields);
         if !self.json {
-            self.bar.suspend(|| print(text));
+            self.text(text);
         }
     }
 
@@ -118,25 +121,48 @@ impl Progress {
     pub(crate) fn event(&self, name: &str, mut fields: Value) {
         if self.json {
             fields["event"] = name.into();
-            print(&fields.to_string());
+            self.print(&fields.to_string());
         }
+    }
+
+    /// Prints a line on standard output for people.
+    pub(crate) fn text(&self, text: &str) {
+        self.bar.suspend(|| self.print(text));
     }
 
     /// Prints a line for people, above the bar.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
-            self.bar.suspend(|| eprintln!("{text}"));
+            // A log that takes no more is no reason to stop.
+            self.bar.suspend(|| drop(writeln!(io::stderr(), "{text}")));
         }
     }
 
     /// Writes what shows an image to standard error, above the bar.
     pub(crate) fn show(&self, text: &str) {
-        self.bar.suspend(|| eprint!("{text}"));
+        self.bar.suspend(|| drop(write!(io::stderr(), "{text}")));
     }
 
     /// Whether events are printed as JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Tells whether all that was printed has been taken.
+    ///
+    /// # Errors
+    /// What came first between a line and its place, as a full disk does: a cut-off list must not look like a whole one.
+    pub(crate) fn printed(&self) -> io::Result<()> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lost.or_else(|| io::stdout().flush().err().filter(is_loss)).map_or(Ok(()), Err)
+    }
+
+    fn print(&self, line: &str) {
+        if let Err(error) = writeln!(io::stdout().lock(), "{line}")
+            && is_loss(&error)
+        {
+            self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
     }
 
     /// Takes the bar away.
@@ -145,7 +171,7 @@ impl Progress {
     }
 }
 
-/// Prints a line. Nobody reads any more when the other end of a pipe is gone; what was made stays made.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+/// Nobody reads any more when the other end of a pipe is gone: what was made stays made, and nothing is missed.
+fn is_loss(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::BrokenPipe
 }

@@ -1,5 +1,7 @@
 //! `completions` and `man`: the command line as shells and manuals want it, made from the same definition as `--help`.
 
+use std::path::Path;
+
 use anyhow::Context;
 use clap::CommandFactory;
 use serde_json::json;
@@ -24,13 +26,23 @@ pub(crate) fn completions(args: &Completions) -> anyhow::Result<()> {
 pub(crate) fn man(args: &Man, progress: &Progress) -> anyhow::Result<()> {
     let folder = args.folder.display();
     std::fs::create_dir_all(&args.folder).with_context(|| format!("make the folder {folder}"))?;
-    clap_mangen::generate_to(Cli::command(), &args.folder)
-        .with_context(|| format!("write manual pages to {folder}"))?;
+    write_pages(&args.folder).with_context(|| format!("write manual pages to {folder}"))?;
     progress.result(
         &format!("{folder}: manual pages written; read them with `man -l {folder}/unipic.1`"),
         json!({
             "path": args.folder,
         }),
     );
+    Ok(())
+}
+
+/// Writes all pages beside their places first, so that a full disk leaves no half page.
+fn write_pages(folder: &Path) -> std::io::Result<()> {
+    let unfinished = tempfile::Builder::new().prefix(".man-").tempdir_in(folder)?;
+    clap_mangen::generate_to(Cli::command(), unfinished.path())?;
+    for page in std::fs::read_dir(unfinished.path())? {
+        let page = page?;
+        std::fs::rename(page.path(), folder.join(page.file_name()))?;
+    }
     Ok(())
 }

@@ -11,7 +11,9 @@ mod queue;
 mod tenants;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 use unipic_api::{ApiError, Reason};

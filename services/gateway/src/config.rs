@@ -119,6 +119,9 @@ pub struct LimitsConfig {
     pub max_image_pixels: u64,
     /// Bytes of memory that decoding one image may take.
     pub max_decode_bytes: u64,
+    /// Images that are decoded or encoded at once, each on a thread of its own. Left out: one a core. 0: in place, on the
+    /// threads that serve, for a process whose images are so small that the way to another thread is the longer one.
+    pub max_image_jobs: Option<usize>,
     /// Pixels of one output image. Left out: 1024·1024 for the published model, four base images for smaller ones.
     pub max_output_pixels: Option<u64>,
     /// Images per request.
@@ -146,6 +149,7 @@ impl Default for LimitsConfig {
             max_image_bytes: 32 << 20,
             max_image_pixels: 64_000_000,
             max_decode_bytes: 512 << 20,
+            max_image_jobs: None,
             max_output_pixels: None,
             max_n: 8,
             max_iterations: 256,
@@ -382,6 +386,8 @@ impl Validate for LimitsConfig {
             problems.check(value > 0, key, "must be at least 1");
         }
         problems.check((1..=1000).contains(&self.max_head_steps), "max_head_steps", "must be from 1 to 1000");
+        let jobs = self.max_image_jobs.is_none_or(|jobs| jobs <= 1_000_000);
+        problems.check(jobs, "max_image_jobs", "must be at most 1000000");
         for (key, value) in [("max_guidance_scale", self.max_guidance_scale), ("max_temperature", self.max_temperature)]
         {
             problems.check(value.is_finite() && value >= 0.0, key, "must be a number of at least 0");

@@ -77,7 +77,7 @@ impl<T: Send + 'static> EventStream<T> {
         let (sender, events) = mpsc::channel(CAPACITY);
         // The call's own token fires when the server drops the response; this one also when only the stream is dropped.
         let cancel = call.cancel.child_token();
-        let deadline = call.deadline.into();
+        let deadline = call.deadline;
         let flow =
             flow(Events { sender: sender.clone(), stall: STALL }, CallContext { cancel: cancel.clone(), ..call });
         let task = async move {

@@ -12,7 +12,7 @@ pub(crate) use embed::embed;
 pub(crate) use image::{ImageEvent, ImageFlow, make_images};
 pub(crate) use understand::{UnderstandEvent, understand};
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use unipic_api::{ApiError, pb};
 use unipic_serving::{CallContext, Tenant};

@@ -138,6 +138,7 @@ impl<B: Backends> Gateway<B> {
             }
         };
         tokio::select! {
+            biased;
             () = cancel.cancelled() => {}
             () = look => {}
         }

@@ -94,7 +94,7 @@ fn route_name(method: &Method, path: &str) -> Option<&'static str> {
 /// Ends handlers that are late. Flows keep their deadline themselves, which is how streams are told of it.
 async fn within_deadline(request: Request, next: Next) -> Response {
     let deadline = CallContext::among(request.extensions()).deadline;
-    let answered = tokio::time::timeout_at(deadline.into(), next.run(request)).await;
+    let answered = tokio::time::timeout_at(deadline, next.run(request)).await;
     answered.unwrap_or_else(|_| HttpError::from(ApiError::DeadlineExceeded).into_response())
 }
 

@@ -1,4 +1,5 @@
-//! Image files in and out, off the async threads and a bounded number at a time: one decode may take half a gigabyte.
+//! Image files in and out, off the async threads and a bounded number at a time: one decode may take half a gigabyte. A
+//! configuration may have it in place instead.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ const PADDING: [u8; 3] = [127; 3];
 #[derive(Debug, Clone)]
 pub(crate) struct Pictures {
     limits: DecodeLimits,
-    permits: Arc<Semaphore>,
+    /// None where everything is done in place.
+    permits: Option<Arc<Semaphore>>,
 }
 
 /// A source image made to fit the output.
@@ -72,13 +74,14 @@ pub(crate) struct Output {
 
 impl Pictures {
     pub(crate) fn new(limits: &LimitsConfig) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let at_once = limits.max_image_jobs.unwrap_or_else(cores);
         let limits = DecodeLimits {
             max_bytes: limits.max_image_bytes as usize,
             max_pixels: limits.max_image_pixels,
             max_alloc_bytes: limits.max_decode_bytes,
         };
-        Self { limits, permits: Arc::new(Semaphore::new(cores)) }
+        Self { limits, permits: (at_once > 0).then(|| Arc::new(Semaphore::new(at_once))) }
     }
 
     /// Pixels that a source may have.
@@ -86,9 +89,10 @@ impl Pictures {
         self.limits.max_pixels
     }
 
-    /// Runs work on pixels on a blocking thread.
+    /// Runs work on pixels, on a blocking thread unless all is done in place.
     async fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Result<R, ApiError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let Some(permits) = &self.permits else { return Ok(work()) };
+        let permit = Arc::clone(permits).acquire_owned().await;
         let span = tracing::Span::current();
         let job = move || {
             // A blocking job runs on when its flow is gone, so the permit goes with the job.

@@ -6,7 +6,7 @@ mod support;
 mod web;
 
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -311,7 +311,7 @@ async fn not_ready_late_and_lost_have_their_own_status() {
 
     let (hanging, _) = gateway(Script { hang: true, ..Script::default() }).await;
     let mut request = json_request(GENERATIONS, &json!({"prompt": "a"}));
-    let deadline = Instant::now() + Duration::from_millis(80);
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(80);
     request.extensions_mut().insert(CallContext {
         deadline,
         cancel: CancellationToken::new(),

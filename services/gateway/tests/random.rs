@@ -75,13 +75,17 @@ fn margins(random: &mut fastrand::Rng) -> pb::Margins {
     pb::Margins { left: side(), top: side(), right: side(), bottom: side() }
 }
 
+/// How many requests are made instead of ten thousand: `unipic-chaos random` makes ten times as many.
+const REQUESTS: &str = "UNIPIC_RANDOM_REQUESTS";
+
 #[tokio::test]
 async fn ten_thousand_random_requests_are_answered_or_refused() {
     let (gateway, script) = gateway(Script::default()).await;
     let mut random = fastrand::Rng::with_seed(20_250_803);
     let file = png(24, 16);
+    let requests = std::env::var(REQUESTS).ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
     let mut answered = 0;
-    for round in 0..10_000 {
+    for round in 0..requests {
         let outcome = match round % 4 {
             0 | 1 => {
                 let (prompt, negative_prompt) = (words(&mut random), words(&mut random));
@@ -124,7 +128,7 @@ async fn ten_thousand_random_requests_are_answered_or_refused() {
             Err(status) => assert_eq!(status.code(), Code::InvalidArgument, "round {round}: {status:?}"),
         }
     }
-    println!("{answered} of 10000 were answered");
-    assert!(answered > 300, "only {answered} requests were right: the test would prove little");
+    println!("{answered} of {requests} were answered");
+    assert!(answered > requests * 3 / 100, "only {answered} requests were right: the test would prove little");
     assert_eq!(script.alive.load(std::sync::atomic::Ordering::SeqCst), 0);
 }

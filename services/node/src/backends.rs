@@ -30,7 +30,7 @@ pub struct NodeBackends {
 /// A job of the current span that ends with its call, on behalf of the same tenant.
 fn job(call: &CallContext) -> JobContext {
     let (cancel, tenant) = (call.cancel.clone(), call.tenant.clone().into());
-    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel, tenant }
+    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel, tenant }
 }
 
 fn pixels(image: Rgb8) -> RgbImage {

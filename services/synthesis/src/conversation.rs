@@ -1,9 +1,10 @@
 //! The exchange with the language model, kept alive across the loss of the replica it runs on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use candle_core::Tensor;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{Instrument, info_span};
 use unipic_api::status::ApiError;
 use unipic_client::Patience;
@@ -17,7 +18,7 @@ use crate::language::{LanguageModel, LanguageSession, ProbeSegment, Traffic};
 
 /// Prompts at a language model. When the session is lost, it is opened again, on whatever replica there is, and the step
 /// is repeated: the language model keeps nothing of a generation but its prompts.
-pub(crate) struct Conversation<L: LanguageModel> {
+pub struct Conversation<L: LanguageModel> {
     language: L,
     prompts: Vec<Prompt>,
     context: JobContext,
@@ -33,7 +34,8 @@ pub(crate) struct Conversation<L: LanguageModel> {
 }
 
 impl<L: LanguageModel> Conversation<L> {
-    pub(crate) fn new(
+    /// Nothing is sent yet. `events` is told of every loss, `retries` counts them, and `patience` is that of each step.
+    pub fn new(
         language: L,
         prompts: Vec<Prompt>,
         context: JobContext,
@@ -45,8 +47,11 @@ impl<L: LanguageModel> Conversation<L> {
         Self { language, prompts, context, patience, retries, events, session: None, past, prefill }
     }
 
-    /// Prefills the prompts.
-    pub(crate) async fn open(&mut self) -> Result<(), ApiError> {
+    /// Prefills the prompts, on as many replicas as it takes.
+    ///
+    /// # Errors
+    /// The request is over, patience has ended, or the language model refuses the prompts.
+    pub async fn open(&mut self) -> Result<(), ApiError> {
         while let Err(error) = self.session().await {
             self.lost(error).await?;
         }
@@ -54,8 +59,13 @@ impl<L: LanguageModel> Conversation<L> {
         Ok(())
     }
 
-    /// Hidden states of `rows` behind the prompts, `[Σ n_rows, H]`.
-    pub(crate) async fn probe(&mut self, rows: Tensor, segments: Vec<ProbeSegment>) -> Result<Tensor, ApiError> {
+    /// Hidden states of `rows` behind the prompts.
+    ///
+    /// Shapes: `rows` `[T, H]` → `[Σ n_rows, H]`, segment after segment.
+    ///
+    /// # Errors
+    /// As [`Conversation::open`].
+    pub async fn probe(&mut self, rows: Tensor, segments: Vec<ProbeSegment>) -> Result<Tensor, ApiError> {
         loop {
             match self.attempt(&rows, &segments).await {
                 Ok(hidden) => {
@@ -115,6 +125,7 @@ impl<L: LanguageModel> Conversation<L> {
             let _ = self.events.try_send(SynthesisEvent::Resumed { attempt: self.patience.attempt() });
         }
         tokio::select! {
+            biased;
             waited = retry.wait() => waited?,
             over = self.context.over() => return Err(engine_error(over)),
         }

@@ -122,5 +122,5 @@ fn image(raw: Option<RawTensor>, path: &str) -> Result<RgbImage, ApiError> {
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
     let tenant = Tenant::told(request.metadata()).into();
-    JobContext { span: Span::current(), deadline: Some(call.deadline), cancel: call.cancel, tenant }
+    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel: call.cancel, tenant }
 }

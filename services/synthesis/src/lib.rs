@@ -23,6 +23,7 @@ mod drive;
 mod metrics;
 mod synthesis;
 
+pub use conversation::Conversation;
 pub use device::{Info, LoadPartsError, PARTS, Parts};
 pub use event::{Picture, Progress, SynthesisEvent, Timings};
 pub use image::RgbImage;

@@ -9,6 +9,7 @@ use std::future::Future;
 
 use candle_core::{Device, Tensor};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Streaming};
 use unipic_api::frames::{Assembler, FrameLimits, RawTensor};
@@ -103,7 +104,7 @@ impl RemoteSession {
         let (requests, waiting) = mpsc::channel(WAITING_MESSAGES);
         let mut request = Request::new(ReceiverStream::new(waiting));
         if let Some(deadline) = context.deadline {
-            request.set_timeout(deadline.saturating_duration_since(std::time::Instant::now()));
+            request.set_timeout(Instant::from_std(deadline).saturating_duration_since(Instant::now()));
         }
         Tenant::from(context.tenant.clone()).tell(request.metadata_mut());
         let mut sent = 0;

@@ -126,7 +126,7 @@ impl<L: LanguageModel> Synthesis<L> {
             language: self.language.clone(),
             image_size: self.shared.info.image_size(&spec.settings),
             spec,
-            patience: self.retries.begin(context.deadline),
+            patience: self.retries.begin(context.deadline.map(Into::into)),
             context,
             events,
             metrics: self.metrics.clone(),

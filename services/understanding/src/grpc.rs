@@ -53,7 +53,7 @@ impl Api for Adapter {
         let raw = raw.ok_or_else(|| ApiError::invalid("frame", "is missing"))?;
         let (shape, wanted) = ([Some(side), Some(side), Some(3)], format!("u8 [{side}, {side}, 3]"));
         expect_shape(&raw, pb::DType::DtypeU8, &shape, &wanted).map_err(|error| error.at("frame"))?;
-        let (deadline, cancel) = (Some(call.deadline), call.cancel);
+        let (deadline, cancel) = (Some(call.deadline.into_std()), call.cancel);
         let context = JobContext { span: info_span!("encode", side), deadline, cancel, tenant };
         let embeddings = self.understanding.encode(raw.data, Handover::Host, &context).await?.reply;
         let frames = frames(&embeddings).map_err(ApiError::from)?;

@@ -1,5 +1,7 @@
 //! Connections to services, and the generated clients over them.
 
+use std::sync::Arc;
+
 use tower::Layer;
 use unipic_api::limits::INTERNAL_MESSAGE_BYTES;
 use unipic_api::pb::decoder_client::DecoderClient;
@@ -9,6 +11,7 @@ use unipic_telemetry::{ClientTrace, ClientTraceLayer};
 use unipic_tls::ClientTls;
 
 use crate::endpoint::Endpoint;
+use crate::network::{Network, SystemNetwork};
 use crate::replicas::Replicas;
 
 /// What generated clients work over: replicas, with a span per call. Cheap to clone.
@@ -31,7 +34,18 @@ pub fn connect(endpoints: &[Endpoint]) -> Result<Connection, NoEndpoints> {
 ///
 /// Errors: no endpoints.
 pub fn connect_with(endpoints: &[Endpoint], tls: &ClientTls) -> Result<Connection, NoEndpoints> {
-    Ok(ClientTraceLayer.layer(Replicas::new(endpoints, tls)?))
+    connect_over(Arc::new(SystemNetwork), endpoints, tls)
+}
+
+/// [`connect_with`], over a network that need not be the operating system's. Unix sockets are its own affair all the same.
+///
+/// Errors: no endpoints.
+pub fn connect_over(
+    network: Arc<dyn Network>,
+    endpoints: &[Endpoint],
+    tls: &ClientTls,
+) -> Result<Connection, NoEndpoints> {
+    Ok(ClientTraceLayer.layer(Replicas::over(network, endpoints, tls)?))
 }
 
 /// A client of the decoder service.

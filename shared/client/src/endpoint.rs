@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tonic::transport::Channel;
 use unipic_tls::ClientTls;
 
+use crate::network::Network;
 use crate::secure::{self, LastRefusal};
 
 /// How long a connection may take to be made.
@@ -25,6 +26,14 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Flow-control windows, in bytes, as the servers have them.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// What connections are made with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub(crate) network: Arc<dyn Network>,
+    /// For `https` endpoints.
+    pub(crate) tls: ClientTls,
+}
 
 /// Where a server is: `https://host:port`, `http://host:port`, or `unix:/path` for a socket on this host; or
 /// `https+dns://host:port`, `http+dns://host:port` or, which is the same as the latter, `dns:///host:port` for all replicas
@@ -133,7 +142,7 @@ impl Endpoint {
 
     /// A channel that connects at the first call and again whenever the connection is lost. Why a handshake failed is noted
     /// in `refusal`: the channel's errors do not tell.
-    pub(crate) fn channel(&self, tls: &ClientTls, refusal: &Arc<LastRefusal>) -> Channel {
+    pub(crate) fn channel(&self, reach: &Reach, refusal: &Arc<LastRefusal>) -> Channel {
         let configure = |endpoint: tonic::transport::Endpoint| {
             endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -146,7 +155,8 @@ impl Endpoint {
         match self {
             // A name called as it stands is its first address: [`crate::Replicas`] looks it up instead.
             Self::Http(uri) | Self::Https(uri) | Self::Dns(uri) => {
-                over_tcp(configure(tonic::transport::Endpoint::from(uri.clone())), uri, None, tls, refusal)
+                let at = (bare(uri.host().unwrap_or_default()).to_owned(), port_of(uri));
+                over_network(configure(tonic::transport::Endpoint::from(uri.clone())), uri, at, reach, refusal)
             }
             Self::Resolved { address, origin } => {
                 let scheme = origin.scheme_str().unwrap_or("http");
@@ -154,7 +164,7 @@ impl Endpoint {
                 // An address is an authority; the name itself is the fallback that cannot be needed.
                 let uri = uri.unwrap_or_else(|_| origin.clone());
                 let endpoint = configure(tonic::transport::Endpoint::from(uri).origin(origin.clone()));
-                over_tcp(endpoint, origin, Some(*address), tls, refusal)
+                over_network(endpoint, origin, (address.ip().to_string(), address.port()), reach, refusal)
             }
             Self::Unix(path) => {
                 let path = path.clone();
@@ -176,25 +186,40 @@ fn is_https(uri: &Uri) -> bool {
 
 /// True for a host that is this one, as far as its name tells.
 fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let host = bare(uri.host().unwrap_or_default());
     host.parse::<IpAddr>().map_or(host == "localhost", |address| address.is_loopback())
 }
 
-/// A channel to a server called `origin`, over TLS where its scheme says so; at `address` where that is known already.
-fn over_tcp(
+/// A host without the brackets that an address of IPv6 has in a URI.
+fn bare(host: &str) -> &str {
+    host.trim_matches(['[', ']'])
+}
+
+/// The port of a URI; that of its scheme where it has none, which no parsed endpoint is without.
+fn port_of(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 })
+}
+
+/// A channel to a server called `origin`, at a host and port, over TLS where its scheme says so.
+fn over_network(
     endpoint: tonic::transport::Endpoint,
     origin: &Uri,
-    address: Option<SocketAddr>,
-    tls: &ClientTls,
+    (host, port): (String, u16),
+    reach: &Reach,
     refusal: &Arc<LastRefusal>,
 ) -> Channel {
+    let Reach { network, tls } = reach.clone();
     if !is_https(origin) {
-        return endpoint.connect_lazy();
+        return endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let connecting = network.connect(host.clone(), port);
+            async move { connecting.await.map(TokioIo::new) }
+        }));
     }
-    let (origin, tls, refusal) = (origin.clone(), tls.clone(), Arc::clone(refusal));
+    let (origin, refusal) = (origin.clone(), Arc::clone(refusal));
     endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-        let (origin, tls, refusal) = (origin.clone(), tls.clone(), Arc::clone(&refusal));
-        async move { secure::connect(&origin, address, &tls, refusal).await.map(TokioIo::new) }
+        let (network, tls, origin) = (Arc::clone(&network), tls.clone(), origin.clone());
+        let (at, refusal) = ((host.clone(), port), Arc::clone(&refusal));
+        async move { secure::connect(&*network, at, &origin, &tls, refusal).await.map(TokioIo::new) }
     }))
 }
 

@@ -9,10 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 use unipic_api::{ApiError, Reason};
-use unipic_tls::ClientTls;
 
 use crate::breaker::Breaker;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Reach};
 use crate::health;
 use crate::secure::LastRefusal;
 use crate::transport::status_of;
@@ -75,9 +74,9 @@ impl Condition {
 
 impl Replica {
     /// A replica whose health is watched until it is dropped.
-    pub(crate) fn new(endpoint: &Endpoint, tls: &ClientTls) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, reach: &Reach) -> Self {
         let (refusal, condition) = (Arc::default(), Arc::new(Condition::default()));
-        let channel = endpoint.channel(tls, &refusal);
+        let channel = endpoint.channel(reach, &refusal);
         let watch = health::follow(channel.clone(), Arc::clone(&condition));
         let watch = AbortOnDropHandle::new(tokio::spawn(watch));
         Self { channel, refusal, load: AtomicUsize::new(0), condition, _watch: watch }

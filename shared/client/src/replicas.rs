@@ -21,9 +21,10 @@ use unipic_api::{ApiError, Reason};
 use unipic_tls::ClientTls;
 
 use crate::connection::NoEndpoints;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Reach};
+use crate::network::{Network, SystemNetwork};
 use crate::replica::InFlight;
-use crate::resolve::{Lookup, Members, Set, system};
+use crate::resolve::{Members, Set};
 use crate::transport::ReplicaBody;
 
 /// How long a first call waits for names to be looked up.
@@ -47,14 +48,17 @@ impl Replicas {
     ///
     /// Errors: no endpoints.
     pub fn new(endpoints: &[Endpoint], tls: &ClientTls) -> Result<Self, NoEndpoints> {
-        Self::with_lookup(endpoints, tls, system())
+        Self::over(Arc::new(SystemNetwork), endpoints, tls)
     }
 
-    fn with_lookup(endpoints: &[Endpoint], tls: &ClientTls, lookup: Lookup) -> Result<Self, NoEndpoints> {
+    /// [`Replicas::new`], over a network that need not be the operating system's.
+    ///
+    /// Errors: no endpoints.
+    pub fn over(network: Arc<dyn Network>, endpoints: &[Endpoint], tls: &ClientTls) -> Result<Self, NoEndpoints> {
         if endpoints.is_empty() {
             return Err(NoEndpoints);
         }
-        let members = Members::new(endpoints, tls, lookup);
+        let members = Members::new(endpoints, Reach { network, tls: tls.clone() });
         let (sender, set) = watch::channel(members.set());
         let following = members.has_names().then(|| tokio::spawn(members.follow(sender)));
         let names = following.map(|task| Arc::new(AbortOnDropHandle::new(task)));
@@ -137,8 +141,31 @@ fn is_refusal(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use futures::future::BoxFuture;
+
     use super::*;
+    use crate::network::ByteStream;
     use crate::replica::{Health, Replica};
+
+    /// A network in which each name stands for two addresses.
+    #[derive(Debug)]
+    struct TwoEach;
+
+    impl Network for TwoEach {
+        fn connect(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> {
+            SystemNetwork.connect(host, port)
+        }
+
+        fn lookup(&self, _: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                Ok(vec![([127, 0, 0, 1], port).into(), ([127, 0, 0, 2], port).into()])
+            })
+        }
+    }
 
     fn replicas(n: u16) -> Replicas {
         let endpoints: Vec<Endpoint> =
@@ -221,14 +248,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_looked_up_before_the_first_call() {
-        let lookup: Lookup = Arc::new(|_, port| {
-            Box::pin(async move {
-                tokio::task::yield_now().await;
-                Ok(vec![([127, 0, 0, 1], port).into(), ([127, 0, 0, 2], port).into()])
-            })
-        });
         let endpoints = ["dns:///decoder.svc:1".parse().unwrap()];
-        let replicas = Replicas::with_lookup(&endpoints, &ClientTls::default(), lookup).unwrap();
+        let replicas = Replicas::over(Arc::new(TwoEach), &endpoints, &ClientTls::default()).unwrap();
         assert!(replicas.begin().await.is_ok());
         assert_eq!(replicas.set.borrow().len(), 2);
     }

@@ -1,17 +1,14 @@
 //! The replicas behind the endpoints of a configuration: fixed ones, and those that a DNS name stands for now.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use http::Uri;
 use tokio::sync::watch;
-use unipic_tls::ClientTls;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Reach};
 use crate::replica::Replica;
 
 /// How often names are looked up. Short, for rollouts; the records of such names live for seconds.
@@ -20,20 +17,11 @@ const EVERY: Duration = Duration::from_secs(5);
 /// All replicas at a moment.
 pub(crate) type Set = Arc<[Arc<Replica>]>;
 
-/// Looks a name up: host and port.
-pub(crate) type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
-
-/// The system's resolver.
-pub(crate) fn system() -> Lookup {
-    Arc::new(|host, port| Box::pin(async move { tokio::net::lookup_host((host, port)).await.map(Iterator::collect) }))
-}
-
 /// Endpoints, and the replicas they stand for.
 pub(crate) struct Members {
     fixed: Vec<Arc<Replica>>,
     names: Vec<Name>,
-    tls: ClientTls,
-    lookup: Lookup,
+    reach: Reach,
 }
 
 /// A DNS name.
@@ -43,15 +31,15 @@ struct Name {
 }
 
 impl Members {
-    pub(crate) fn new(endpoints: &[Endpoint], tls: &ClientTls, lookup: Lookup) -> Self {
+    pub(crate) fn new(endpoints: &[Endpoint], reach: Reach) -> Self {
         let (mut fixed, mut names) = (Vec::new(), Vec::new());
         for endpoint in endpoints {
             match endpoint {
                 Endpoint::Dns(uri) => names.push(Name { uri: uri.clone(), replicas: BTreeMap::new() }),
-                address => fixed.push(Arc::new(Replica::new(address, tls))),
+                address => fixed.push(Arc::new(Replica::new(address, &reach))),
             }
         }
-        Self { fixed, names, tls: tls.clone(), lookup }
+        Self { fixed, names, reach }
     }
 
     /// Whether there is anything to look up.
@@ -68,7 +56,7 @@ impl Members {
     pub(crate) async fn refresh(&mut self) -> bool {
         let mut has_changed = false;
         for name in &mut self.names {
-            has_changed |= name.refresh(&self.tls, &self.lookup).await;
+            has_changed |= name.refresh(&self.reach).await;
         }
         has_changed
     }
@@ -85,10 +73,10 @@ impl Members {
 }
 
 impl Name {
-    async fn refresh(&mut self, tls: &ClientTls, lookup: &Lookup) -> bool {
+    async fn refresh(&mut self, reach: &Reach) -> bool {
         let (host, port) = (self.uri.host().unwrap_or_default(), self.uri.port_u16().unwrap_or_default());
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let found = match lookup(host.to_owned(), port).await {
+        let found = match reach.network.lookup(host.to_owned(), port).await {
             // A resolver that fails, or for a moment knows nothing, must not take away replicas that work.
             Ok(found) if !found.is_empty() => found,
             Ok(_) => return false,
@@ -102,7 +90,7 @@ impl Name {
         self.replicas.retain(|address, _| found.contains(address));
         for address in found {
             let endpoint = || Endpoint::Resolved { address, origin: self.uri.clone() };
-            self.replicas.entry(address).or_insert_with(|| Arc::new(Replica::new(&endpoint(), tls)));
+            self.replicas.entry(address).or_insert_with(|| Arc::new(Replica::new(&endpoint(), reach)));
         }
         let has_changed = !self.replicas.keys().eq(before.iter());
         if has_changed {
@@ -114,27 +102,43 @@ impl Name {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::Mutex;
 
-    use super::*;
+    use futures::future::BoxFuture;
+    use unipic_tls::ClientTls;
 
-    /// A resolver that answers what it is told to.
-    fn scripted(answers: Vec<io::Result<Vec<u16>>>) -> Lookup {
-        let answers = Mutex::new(answers.into_iter());
-        Arc::new(move |host, port| {
+    use super::*;
+    use crate::network::{ByteStream, Network, SystemNetwork};
+
+    /// Answers of a resolver.
+    #[derive(Debug)]
+    struct Scripted(Mutex<std::vec::IntoIter<io::Result<Vec<u16>>>>);
+
+    impl Network for Scripted {
+        fn connect(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> {
+            SystemNetwork.connect(host, port)
+        }
+
+        fn lookup(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
             assert_eq!((host.as_str(), port), ("decoder.svc", 50054));
-            let answer = answers.lock().unwrap().next().unwrap();
+            let answer = self.0.lock().unwrap().next().unwrap();
             let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
             Box::pin(std::future::ready(answer.map(|ports| ports.into_iter().map(address).collect())))
-        })
+        }
+    }
+
+    /// A resolver that answers what it is told to.
+    fn scripted(answers: Vec<io::Result<Vec<u16>>>) -> Reach {
+        Reach { network: Arc::new(Scripted(Mutex::new(answers.into_iter()))), tls: ClientTls::default() }
     }
 
     #[tokio::test]
     async fn replicas_join_and_leave_and_those_that_stay_are_the_same() {
         let down = || io::Error::other("no resolver");
-        let lookup = scripted(vec![Ok(vec![1, 2]), Ok(vec![2, 1]), Err(down()), Ok(vec![]), Ok(vec![2, 3])]);
+        let reach = scripted(vec![Ok(vec![1, 2]), Ok(vec![2, 1]), Err(down()), Ok(vec![]), Ok(vec![2, 3])]);
         let endpoints = ["dns:///decoder.svc:50054".parse().unwrap(), "http://127.0.0.1:9".parse().unwrap()];
-        let mut members = Members::new(&endpoints, &ClientTls::default(), lookup);
+        let mut members = Members::new(&endpoints, reach);
         assert!(members.has_names());
         assert_eq!(members.set().len(), 1, "the fixed one is there from the start");
         assert!(members.refresh().await);

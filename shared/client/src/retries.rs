@@ -70,9 +70,9 @@ impl RetryBudget {
     }
 
     /// Begins a call, which adds to the budget.
-    pub fn begin(&self, deadline: Option<std::time::Instant>) -> Patience {
+    pub fn begin(&self, deadline: Option<Instant>) -> Patience {
         self.add();
-        Patience { budget: self.clone(), deadline: deadline.map(Instant::from_std), failures: 0, lost_at: None }
+        Patience { budget: self.clone(), deadline, failures: 0, lost_at: None }
     }
 
     /// Notes a call.
@@ -258,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_deadline_that_comes_before_the_retry_is_what_is_told() {
         let budget = RetryBudget::new(&policy(10.0, 5.0));
-        let mut patience = budget.begin(Some(std::time::Instant::now() + Duration::from_millis(1)));
+        let mut patience = budget.begin(Some(Instant::now() + Duration::from_millis(1)));
         let retry = patience.note(lost()).unwrap();
         assert!(matches!(retry.wait().await, Err(ApiError::DeadlineExceeded)));
     }

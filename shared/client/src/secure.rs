@@ -4,7 +4,6 @@
 //! handshake is over. So the stream itself notes what TLS says, and a call that came to nothing is told by that.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,9 +11,10 @@ use std::task::{Context, Poll};
 use http::Uri;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use unipic_api::Reason;
 use unipic_tls::{ClientStream, ClientTls, Refusal};
+
+use crate::network::{ByteStream, Network};
 
 /// Why the last handshake with a replica failed, until one succeeds.
 #[derive(Debug, Default)]
@@ -64,22 +64,17 @@ impl LastRefusal {
     }
 }
 
-/// Connects to the server called `origin`, at `address` where its name has been looked up, and makes the handshake, in which
-/// the server is held to its name. The channel limits the time of both.
+/// Connects to `host` and makes the handshake with the server called `origin`, which is held to its name. The channel limits
+/// the time of both.
 pub(crate) async fn connect(
+    network: &dyn Network,
+    (host, port): (String, u16),
     origin: &Uri,
-    address: Option<SocketAddr>,
     tls: &ClientTls,
     refusal: Arc<LastRefusal>,
-) -> io::Result<Attentive<ClientStream<TcpStream>>> {
-    let host = origin.host().unwrap_or_default();
-    let connected = match address {
-        Some(address) => TcpStream::connect(address).await,
-        None => TcpStream::connect((host.trim_matches(['[', ']']), origin.port_u16().unwrap_or(443))).await,
-    };
-    let tcp = connected.inspect_err(|_| refusal.unreached())?;
-    tcp.set_nodelay(true)?;
-    match tls.connect(host, tcp).await {
+) -> io::Result<Attentive<ClientStream<Box<dyn ByteStream>>>> {
+    let stream = network.connect(host, port).await.inspect_err(|_| refusal.unreached())?;
+    match tls.connect(origin.host().unwrap_or_default(), stream).await {
         Ok(io) => Ok(Attentive { io, refusal, has_heard: false }),
         Err(error) => {
             refusal.refused(error.refusal(), &error);

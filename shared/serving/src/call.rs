@@ -7,13 +7,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -29,7 +29,7 @@ use crate::tenant::Tenant;
 /// The caller's deadline and presence. Every request carries one among its extensions.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// When the caller stops waiting, or the server's own limit where that is sooner.
+    /// When the caller stops waiting, or the server's own limit where that is sooner; by tokio's clock, like every wait.
     pub deadline: Instant,
     /// Fires when the call is over: answered, late, or its caller gone.
     pub cancel: CancellationToken,
@@ -120,7 +120,7 @@ where
         let refused = denied.or_else(|| is_ours.then(|| self.layer.state.borrow().refusal()).flatten());
         // Health watches are open-ended; a drain must not wait for them.
         let guard = Guard::new(&context, is_ours.then(|| self.layer.calls.token()));
-        let sleep = tokio::time::sleep_until(context.deadline.into());
+        let sleep = tokio::time::sleep_until(context.deadline);
         request.extensions_mut().insert(context);
         let future = refused.is_none().then(|| self.inner.call(request));
         CallFuture { future, refused, sleep: Some(Box::pin(sleep)), guard: Some(guard) }

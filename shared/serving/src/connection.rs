@@ -81,6 +81,7 @@ where
     let io = TokioIo::new(Prompt::new(io));
     let mut connection = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
     let ended = tokio::select! {
+        biased;
         ended = &mut connection => ended,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();

@@ -31,7 +31,7 @@ mod web;
 pub use access::Guard;
 pub use call::CallContext;
 pub use config::{ConfigError, Problems, Validate};
-pub use listen::{ListenAddress, Listener};
+pub use listen::{Accept, Accepting, ByteStream, ListenAddress, Listener};
 pub use ops::{Ops, OpsConfig};
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;

@@ -1,12 +1,15 @@
-//! Where a server listens: a TCP address, or a Unix socket for services on one host.
+//! Where a server listens: a TCP address, a Unix socket for services on one host, or whatever else brings connections.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// An address to listen on, written `127.0.0.1:50051`, `[::]:50051` or `unix:/run/unipic/decoder.sock`. Port 0 picks a
@@ -76,6 +79,26 @@ async fn bind_unix(path: &Path) -> std::io::Result<Listener> {
     Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
 }
 
+/// Bytes both ways, in order.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> ByteStream for IO {}
+
+/// A connection of an [`Accept`] and where it came from, to be.
+pub type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<(Box<dyn ByteStream>, SocketAddr)>> + Send + 'a>>;
+
+/// What brings connections that are none of the operating system's: a simulated network, say.
+pub trait Accept: fmt::Debug + Send + Sync + 'static {
+    /// Where it is reached.
+    ///
+    /// # Errors
+    /// It does not know.
+    fn address(&self) -> io::Result<SocketAddr>;
+
+    /// Waits for the next connection. It may be dropped while it waits, and loses none.
+    fn accept(&self) -> Accepting<'_>;
+}
+
 /// A bound address, not yet served.
 #[derive(Debug)]
 pub enum Listener {
@@ -83,6 +106,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// On a Unix socket, whose file is removed at the end.
     Unix(UnixListener, SocketFile),
+    /// On anything else.
+    Other(Box<dyn Accept>),
 }
 
 /// A socket's file; removed when dropped.
@@ -100,6 +125,7 @@ impl Drop for SocketFile {
 pub(crate) enum Accepted {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+    Other(Box<dyn ByteStream>, SocketAddr),
 }
 
 impl Listener {
@@ -110,6 +136,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
             Self::Unix(_, file) => Ok(ListenAddress::Unix(file.0.clone())),
+            Self::Other(listener) => listener.address().map(ListenAddress::Tcp),
         }
     }
 
@@ -122,6 +149,7 @@ impl Listener {
                 Ok(Accepted::Tcp(stream, peer))
             }
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Other(listener) => listener.accept().await.map(|(stream, peer)| Accepted::Other(stream, peer)),
         }
     }
 }

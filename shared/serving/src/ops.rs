@@ -100,6 +100,9 @@ pub(crate) async fn answer(listener: Listener, metrics: Metrics, state: watch::R
             Ok(Accepted::Unix(stream)) => {
                 connections.spawn(connection(stream, Arc::clone(&source)));
             }
+            Ok(Accepted::Other(stream, _)) => {
+                connections.spawn(connection(stream, Arc::clone(&source)));
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an operator's connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;

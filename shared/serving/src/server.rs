@@ -234,6 +234,7 @@ pub async fn serve(
             match accepted {
                 Accepted::Tcp(stream, peer) => serve_peer(door, stream, Some(peer), service, drain).await,
                 Accepted::Unix(stream) => serve_peer(door, stream, None, service, drain).await,
+                Accepted::Other(stream, peer) => serve_peer(door, stream, Some(peer), service, drain).await,
             }
         }
     };
@@ -260,6 +261,8 @@ where
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
+            // In this order, so that a simulation finds the same one first every time.
+            biased;
             () = &mut shutdown => return connections,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,

@@ -78,6 +78,7 @@ where
             match accepted {
                 Accepted::Tcp(stream, _) => serve_peer(gate, stream, guarded, drain).await,
                 Accepted::Unix(stream) => serve_peer(gate, stream, guarded, drain).await,
+                Accepted::Other(stream, _) => serve_peer(gate, stream, guarded, drain).await,
             }
         }
     };

@@ -3,6 +3,7 @@
 //! A model that learns to see learns from its answers alone, and a picture costs more than the words of a question. Asking
 //! on about the same picture gives several times the answers for the same work.
 
+use crate::listing::listing;
 use crate::questions::{
     Asked, background, colour_of, count_all, count_in, place_in, presence, relation, shape_of, shown,
 };
@@ -27,11 +28,17 @@ impl Sampler {
             if turns.len() >= n {
                 break;
             }
-            let asked = asked_about(scene, &mut draws).filter(|(new, _)| turns.iter().all(|(old, _)| old != new));
+            let asked = self.asked_about(scene, &mut draws).filter(|(new, _)| turns.iter().all(|(old, _)| old != new));
             turns.extend(asked);
         }
         draws.shuffle(&mut turns);
         turns
+    }
+
+    /// A question of any kind, or one for a list, about a picture that was not drawn for it, if there is one.
+    fn asked_about(&self, scene: &Scene, draws: &mut Draws) -> Option<Asked> {
+        let listed = self.difficulty.listing_share;
+        if listed > 0.0 && draws.chance(listed) { listing(scene, draws) } else { asked_about(scene, draws) }
     }
 }
 

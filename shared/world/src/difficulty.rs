@@ -31,6 +31,9 @@ pub struct Difficulty {
     /// other prompts have any arrangement that fits them, 0 to 1. In as many pictures to ask about and to edit, objects
     /// have their centres on quarters of the image, as these have: what is learnt by drawing then serves there too.
     pub arranged_share: f32,
+    /// Share of the later questions of a conversation that ask for a list, of every shape with its colour and the like, 0
+    /// to 1.
+    pub listing_share: f32,
     /// How often each category is drawn.
     pub categories: CategoryWeights,
 }
@@ -102,6 +105,7 @@ impl Difficulty {
             size_share: 0.1,
             rephrased_share: 0.15,
             arranged_share: 0.0,
+            listing_share: 0.0,
             categories: CategoryWeights::default(),
         }
     }
@@ -120,6 +124,7 @@ impl Difficulty {
             size_share: 0.25,
             rephrased_share: 0.3,
             arranged_share: 0.0,
+            listing_share: 0.0,
             categories: CategoryWeights::default(),
         }
     }
@@ -139,6 +144,7 @@ impl Difficulty {
             size_share: 0.0,
             rephrased_share: 0.1,
             arranged_share: 1.0,
+            listing_share: 0.0,
             categories: CategoryWeights::default(),
         }
     }
@@ -158,6 +164,7 @@ impl Difficulty {
             ("size_share", self.size_share, 1.0, "a share from 0 to 1"),
             ("rephrased_share", self.rephrased_share, 1.0, "a share from 0 to 1"),
             ("arranged_share", self.arranged_share, 1.0, "a share from 0 to 1"),
+            ("listing_share", self.listing_share, 1.0, "a share from 0 to 1"),
         ];
         for (knob, value, most, wanted) in ranges {
             if !(0.0..=most).contains(&value) {

@@ -17,6 +17,7 @@ mod error;
 mod held_out;
 mod judge;
 mod layout;
+mod listing;
 mod mixed;
 mod near_miss;
 mod outline;

@@ -3,7 +3,8 @@
 //! `faults` kills, stops and freezes processes by a seeded schedule and accounts for every request: it may end with its
 //! images or its answer, or with a status that says what to do. Anything else is a miss: an image of other bytes than its
 //! seed makes, something delivered twice, a stream without an end, a status that blames nobody. The other runs measure one
-//! node: throughput, neighbours, overload, slow and hasty peers, a collector that is not there, a soak. Each writes its section of `REPORT.md`
+//! node: throughput, neighbours, overload, slow and hasty peers, a collector that is not there, a soak; and `simulate` runs the
+//! network code over a simulated network, seed by seed. Each writes its section of `REPORT.md`
 //! with its goals and its misses; short runs of `faults` and the others are tests, which hold no figure of speed.
 
 mod account;
@@ -15,8 +16,10 @@ mod neighbours;
 mod node;
 mod overload;
 mod peers;
+mod random;
 pub mod scorecard;
 mod section;
+mod simulation;
 mod soak;
 mod throughput;
 
@@ -34,7 +37,9 @@ use load::Load;
 pub use neighbours::neighbours;
 pub use overload::overload;
 pub use peers::peers;
+pub use random::random;
 pub use section::{Section, percentile};
+pub use simulation::{Seeds, simulation};
 pub use soak::soak;
 pub use throughput::throughput;
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use integration::processes::binary;
-use unipic_chaos::{Plan, Runs, Section, collector, neighbours, overload, peers, run, scorecard, soak, throughput};
+use unipic_chaos::{
+    Plan, Runs, Section, Seeds, collector, neighbours, overload, peers, random, run, scorecard, simulation, soak,
+    throughput,
+};
 
 /// Runs the shipped binaries under load and faults, and writes what was found into the report.
 #[derive(Debug, Parser)]
@@ -62,6 +65,24 @@ enum Kind {
         #[arg(long, default_value_t = 10.0)]
         minutes: f64,
     },
+    /// The network code over a simulated network; the same seed always comes out the same.
+    Simulate {
+        /// How many seeds are run.
+        #[arg(long, default_value_t = 2000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Shows what happened, and leaves the report as it is.
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Random parameters to the gateway's flows.
+    Random {
+        /// How many requests.
+        #[arg(long, default_value_t = 100_000)]
+        requests: usize,
+    },
     /// Only the table of all checks, with the tests that hold them.
     Scorecard,
 }
@@ -70,7 +91,9 @@ enum Kind {
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let section = section(&args).await?;
-    section.put(&args.report)?;
+    if !matches!(args.kind, Kind::Simulate { trace: true, .. }) {
+        section.put(&args.report)?;
+    }
     println!("{}", section.markdown());
     if section.misses.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -82,6 +105,15 @@ async fn main() -> anyhow::Result<ExitCode> {
 async fn section(args: &Args) -> anyhow::Result<Section> {
     if matches!(args.kind, Kind::Scorecard) {
         return Ok(scorecard::section());
+    }
+    let alone = match args.kind {
+        Kind::Simulate { seeds, first, trace } => Some(simulation(Seeds { first, n: seeds, trace })),
+        Kind::Random { requests } => Some(random(requests)?),
+        _ => None,
+    };
+    if let Some(mut section) = alone {
+        section.text = format!("{}\n\n{}", machine()?, section.text);
+        return Ok(section);
     }
     let binaries = match &args.binaries {
         Some(folder) => folder.clone(),
@@ -112,6 +144,8 @@ async fn of_kind(args: &Args, binaries: &Path, dir: &Path) -> anyhow::Result<Sec
             soak(&runs).await
         }
         Kind::Scorecard => Ok(scorecard::section()),
+        Kind::Simulate { seeds, first, trace } => Ok(simulation(Seeds { first, n: seeds, trace })),
+        Kind::Random { requests } => random(requests),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The library part starts and stops those processes for the tests.
 
+pub mod disk;
 pub mod processes;
 pub mod python;
 pub mod unipic;

@@ -71,8 +71,17 @@ impl Journal {
     pub(super) fn add(&mut self, entry: &Entry) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        self.file.write_all(&line).with_context(|| format!("write {}", self.folder.join(NAME).display()))
+        whole_or_not(&mut self.file, &line).with_context(|| format!("write {}", self.folder.join(NAME).display()))
     }
+}
+
+/// Appends a line, or leaves the file as it was: on a full disk part of it may fit.
+pub(super) fn whole_or_not(file: &mut File, line: &[u8]) -> std::io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(line).inspect_err(|_| {
+        // A next run takes a line that was cut off away, too.
+        let _ = file.set_len(before);
+    })
 }
 
 #[cfg(test)]

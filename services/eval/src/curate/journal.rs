@@ -69,7 +69,13 @@ impl Journal {
     pub(crate) fn add(&mut self, entry: &Entry) -> Result<(), EvalError> {
         let mut line = serde_json::to_vec(entry).map_err(|error| EvalError::Defect(format!("no JSON: {error}")))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|source| EvalError::Write { path: self.path.clone(), source })
+        let written = self.file.metadata().and_then(|before| {
+            self.file.write_all(&line).inspect_err(|_| {
+                // On a full disk a part of the line may fit; a next run would take it away, too.
+                let _ = self.file.set_len(before.len());
+            })
+        });
+        written.map_err(|source| EvalError::Write { path: self.path.clone(), source })
     }
 }
 

@@ -4,7 +4,9 @@
 //! which n requests ran, each had an n-th. That makes the pace of a busy server that of an idle one, and the time that
 //! work takes its share times the number of those who run.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How much one more finished request moves the pace.
 const SMOOTHING: f64 = 0.3;

@@ -1,8 +1,9 @@
 //! Who runs, who waits and who is next: a value that is told the time.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::sync::oneshot;
 use unipic_api::{ApiError, Reason};
 use unipic_serving::Tenant;

@@ -1,7 +1,9 @@
 //! What each tenant may use, and what it has used.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use unipic_api::ApiError;
 use unipic_serving::Tenant;

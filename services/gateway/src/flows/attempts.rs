@@ -1,6 +1,6 @@
 //! The attempts at one piece of a request's work: how long they go on, who is told, and what is counted of them.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use unipic_api::{ApiError, pb};
 use unipic_client::Patience;

@@ -1,7 +1,7 @@
 //! Generate and Edit: one synthesis, watched, its images written and handed on.
 
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use futures::StreamExt;
 use tracing::Instrument;

@@ -1,6 +1,6 @@
 //! Understand: images to embeddings, embeddings and texts to one prompt, the answer as it comes.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::Instrument;

@@ -345,7 +345,7 @@ pub(crate) fn readable(prompt: &[PromptPiece<String>]) -> Vec<String> {
 
 /// Gives a request a deadline, as the server around the gateway does.
 pub(crate) fn within<T>(mut request: Request<T>, limit: Duration) -> Request<T> {
-    let context = CallContext { deadline: std::time::Instant::now() + limit, ..CallContext::of(&request) };
+    let context = CallContext { deadline: tokio::time::Instant::now() + limit, ..CallContext::of(&request) };
     request.extensions_mut().insert(context);
     request
 }

@@ -1,0 +1,34 @@
+//! The shipped network code on a simulated network, thousands of times, with everything that breaks drawn from a seed.
+//!
+//! Real clients, gateways and servers (balancing, health watches, breakers, retry budgets, deadlines, queues, replays, the
+//! resumption of decoder sessions) run over turmoil's TCP and its clock, each process on a host of its own: a minute of
+//! latency, partitions, crashes and drains takes a second, and comes out the same every time. What computes is scripted and
+//! pure, so that every answer can be held against the right one.
+//!
+//! Invariants: a request has exactly one end, within its deadline; a good end is the right answer, whichever replicas it
+//! took; a bad one has a status that tells the caller what to do; once everything is whole again a new request succeeds in
+//! bounded time; and after the last caller nothing is held anywhere.
+//!
+//! One clock is left that no simulation holds: h2 forgets a stream a second of real time after it was reset. So a seed comes
+//! out the same for as long as its run takes less than that, which it does where the machine is not too busy.
+//!
+//! Left out, as no simulated clock holds them: the device's threads, TLS, and Unix sockets.
+
+mod ask;
+mod client;
+mod faults;
+mod hosts;
+mod network;
+mod plan;
+mod record;
+mod truth;
+mod world;
+
+pub use record::Run;
+pub use world::simulate;
+
+/// The command that makes a seed's simulation again and shows its trace.
+#[must_use]
+pub fn replay(seed: u64) -> String {
+    format!("cargo run -p unipic-chaos -- simulate --first {seed} --seeds 1 --trace")
+}
