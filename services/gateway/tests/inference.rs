@@ -112,7 +112,7 @@ async fn every_way_to_hand_over_a_picture_gives_what_embed_gives() {
             let [output] = &answer.outputs[..] else { panic!("{:?}", answer.outputs) };
             let shape: Vec<i64> = [1].into_iter().chain(want.shape.iter().map(|side| i64::from(*side))).collect();
             assert_eq!((&*output.name, &*output.datatype, &output.shape), ("embeddings", "FP32", &shape));
-            assert_eq!(answer.raw_output_contents, [want.data.clone()]);
+            assert_eq!(answer.raw_output_contents, std::slice::from_ref(&want.data));
         }
     }
     // One image and two encoders, each asked once and kept.
