@@ -168,6 +168,18 @@ fn origins_are_judged_with_the_configuration() {
     for bad in ["*", "example.org", "https://", "https://example.org/", "https://a b"] {
         assert!(problems(bad)[0].starts_with("http.cors_origins: "), "{bad}");
     }
+    let hosts = |host: &str| {
+        let http = HttpConfig { allowed_hosts: vec![host.to_owned()], ..HttpConfig::default() };
+        let mut problems = Problems::default();
+        Config { http, ..Config::default() }.validate(&mut problems);
+        problems.found().to_vec()
+    };
+    for good in ["pictures.example", "192.0.2.7", "[2001:db8::1]"] {
+        assert!(hosts(good).is_empty(), "{good}");
+    }
+    for bad in ["", "https://pictures.example", "pictures.example:443", "pictures.example/", "a b"] {
+        assert!(hosts(bad)[0].starts_with("http.allowed_hosts: "), "{bad}");
+    }
     assert!("on".parse::<unipic_gateway::HttpListen>().is_err_and(|error| error.contains("off")));
 }
 

@@ -444,7 +444,7 @@ def extend(at, number):
     at.audit("with a margin")
     at.shot("margins")
     dialog.get_by_role("button", name="Use this").click()
-    expect(at.page.locator("#tray")).to_contain_text("around it: 32 left")
+    expect(at.page.locator("#tray")).to_contain_text("around it: 32 px left")
     at.options(**CHEAP)
     wide = at.send("a red circle and a blue square")
     at.wait(wide, "done")
@@ -454,7 +454,7 @@ def extend(at, number):
     assert at.page.evaluate(LIES_IN, [before, width, after, around, 32]), "the picture within the margin has changed"
     at.turn(wide).get_by_role("button", name="Details and code").click()
     viewer = at.page.get_by_role("dialog")
-    expect(viewer).to_contain_text("32 left px")
+    expect(viewer).to_contain_text("32 px left")
     code = {}
     for language, word in (("curl", "extend_left=32"), ("grpcurl", '"left": 32'), ("Python", 'extend={"left": 32}')):
         viewer.get_by_role("tab", name=language, exact=True).click()

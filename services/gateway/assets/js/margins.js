@@ -31,11 +31,11 @@ export function featherOf(source) {
   return source?.mask?.feather ?? (isExtended(source) ? (source.extend.feather ?? 0) : 0);
 }
 
-/** Margins in words: "64 left, 32 top". */
+/** Margins in words: "64 px left, 32 px top". */
 export function marginsText(source) {
   const margins = marginsOf(source);
   return SIDES.filter((side) => margins[side] > 0)
-    .map((side) => `${margins[side]} ${side}`)
+    .map((side) => `${margins[side]} px ${side}`)
     .join(", ");
 }
 

@@ -1,50 +1,17 @@
-// Which part of a picture an edit redraws, painted by hand, and how much is drawn around it. A mask is a PNG of the picture's size,
-// transparent where the picture is redrawn and opaque elsewhere, as OpenAI's API has it.
+// The dialog in which a part of a picture is marked to be redrawn, and how much is drawn around it.
 
 import { announce, byId, button, el } from "./dom.js";
 import { icon } from "./icons.js";
 import { canvasOf, isExtended, MarginFields, marginsOf } from "./margins.js";
+import { fileOf, isPainted, PAINT, restore } from "./paint.js";
 
 /** Longest side of what is painted on; the mask itself has the picture's size. */
 const SIDE = 1024;
 /** Widths of the brush, and how far a key moves it, in hundredths of the longer side. */
 const WIDTHS = { min: 1, max: 40, standard: 10 };
 const STEP = 2;
-/** What paint looks like; only how opaque it is counts. */
-const PAINT = "#2b4bbd";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const HELP = "Paint over what is to be redrawn, or draw around the picture; the rest stays as it is, pixel by pixel. With the keyboard: arrows move the brush, Space paints, X erases, [ and ] change its width.";
-
-/** Whether any pixel of a canvas is painted. */
-function isPainted(canvas) {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  for (let i = 3; i < data.length; i += 4) if (data[i] > 127) return true;
-  return false;
-}
-
-/** The mask's file for what is painted, at the size of the picture. */
-function fileOf(painted, { width, height }) {
-  const canvas = el("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  context.fillRect(0, 0, width, height);
-  // Without smoothing a pixel is either of the two.
-  context.imageSmoothingEnabled = false;
-  context.globalCompositeOperation = "destination-out";
-  context.drawImage(painted, 0, 0, width, height);
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The mask could not be made."))), "image/png"));
-}
-
-/** Paints what a mask's file redraws. */
-async function restore(canvas, blob) {
-  const context = canvas.getContext("2d");
-  context.fillStyle = PAINT;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  const bitmap = await createImageBitmap(blob);
-  context.globalCompositeOperation = "destination-out";
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  context.globalCompositeOperation = "source-over";
-  bitmap.close();
-}
 
 /** The dialog to paint a mask and to set margins in. */
 export class MaskPainter {

@@ -33,7 +33,7 @@ pub(super) fn find(model: &Model, name: &str, version: &str) -> Result<pb::Encod
     let paths = &model.encoder_paths;
     let Some(path) = paths.iter().copied().find(|path| path.name() == name) else {
         let known: Vec<_> = paths.iter().map(|path| path.name()).collect();
-        return Err(not_found(format!("there is no such model here; there is {}", known.join(" and "))));
+        return Err(not_found(format!("there is no such model here; those that are: {}", known.join(", "))));
     };
     match version {
         "" | VERSION => Ok(path),
