@@ -78,7 +78,7 @@ impl<B: Backends> Gateway<B> {
     }
 
     /// The router for a listener: what only the listener decides, and a span and a count around every request.
-    pub(crate) fn web(&self, address: &ListenAddress) -> WebTrace<Router> {
+    pub(crate) fn web(&self, address: Option<ListenAddress>) -> WebTrace<Router> {
         let router = match Hosts::of(address, &self.shared.config.http, self.keys().is_required()) {
             Some(hosts) => self.router().layer(from_fn_with_state(hosts, known_host_only)),
             None => self.router(),

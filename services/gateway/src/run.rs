@@ -1,6 +1,5 @@
 //! The gateway as a process: a listener, the service, health, and a clean end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -65,12 +64,7 @@ impl<B: Backends> Gateway<B> {
         let services = Services::new().await.add(self.service()).await.add(self.inference()).await;
         let services = services.guarded_by(Arc::new(keys)).with_ops(ops);
         let readiness = services.readiness();
-        // What cannot be told is judged as what only this machine reaches: strictly.
-        let here = || ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let http = http.map(|bound| {
-            let web = self.web(&bound.address().unwrap_or_else(|_| here()));
-            (bound, web)
-        });
+        let http = http.map(|listener| (self.web(listener.address().ok()), listener));
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let follow = self.follow_backends(ended.clone());
         let announce = async {
@@ -83,7 +77,7 @@ impl<B: Backends> Gateway<B> {
         };
         let web = async {
             match http {
-                Some((listener, web)) => serve_web(listener, web, server, stop.cancelled()).await,
+                Some((web, listener)) => serve_web(listener, web, server, stop.cancelled()).await,
                 None => Drained { calls_cut_off: 0 },
             }
         };

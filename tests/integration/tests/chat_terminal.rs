@@ -34,7 +34,11 @@ impl Terminal {
         let (unipic, model) = (binary("unipic")?, model());
         let command = format!("'{}' chat --history lines --model '{}' {args}", unipic.display(), model.display());
         let mut script = Command::new("script");
-        script.args(["-qefc", &command, "/dev/null"]).current_dir(dir).env("TERM", "xterm").env("UNIPIC_PREVIEW", "never");
+        script
+            .args(["-qefc", &command, "/dev/null"])
+            .current_dir(dir)
+            .env("TERM", "xterm")
+            .env("UNIPIC_PREVIEW", "never");
         let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let (keys, mut shown) = (child.stdin.take().context("keys")?, child.stdout.take().context("a screen")?);
         let screen = Arc::new(Mutex::new(String::new()));

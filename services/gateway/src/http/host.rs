@@ -28,8 +28,13 @@ pub(super) struct Hosts(Arc<[String]>);
 impl Hosts {
     /// The rule for a listener; none where any host may be named: on addresses that others reach, whose names only the
     /// operator knows and may list, and behind keys, which no foreign page has.
-    pub(super) fn of(address: &ListenAddress, config: &HttpConfig, needs_keys: bool) -> Option<Self> {
-        let is_private = matches!(address, ListenAddress::Tcp(address) if address.ip().is_loopback());
+    pub(super) fn of(address: Option<ListenAddress>, config: &HttpConfig, needs_keys: bool) -> Option<Self> {
+        let is_private = match address {
+            Some(ListenAddress::Tcp(address)) => address.ip().is_loopback(),
+            Some(ListenAddress::Unix(_)) => false,
+            // What is not known is judged strictly.
+            None => true,
+        };
         let is_asked = !config.allowed_hosts.is_empty() || (is_private && !needs_keys);
         is_asked.then(|| Self(config.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect()))
     }
@@ -69,7 +74,7 @@ mod tests {
 
     fn hosts(listen: &str, allowed: &[&str], needs_keys: bool) -> Option<Hosts> {
         let allowed_hosts = allowed.iter().map(|host| (*host).to_owned()).collect();
-        Hosts::of(&listen.parse().unwrap(), &HttpConfig { allowed_hosts, ..HttpConfig::default() }, needs_keys)
+        Hosts::of(listen.parse().ok(), &HttpConfig { allowed_hosts, ..HttpConfig::default() }, needs_keys)
     }
 
     #[test]
