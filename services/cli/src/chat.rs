@@ -2,6 +2,8 @@
 
 mod command;
 mod conversation;
+mod editor;
+mod files;
 mod lines;
 
 use std::path::Path;
@@ -32,6 +34,7 @@ struct Chat<'a> {
     progress: &'a Progress,
     talk: Conversation,
     max_turns: u32,
+    max_images: u32,
 }
 
 /// Whether there is more to come.
@@ -52,13 +55,13 @@ pub(crate) async fn chat(args: &args::Chat, progress: &Progress) -> anyhow::Resu
     let client = connection.client();
     let model = client.get_model().await?;
     progress.finish();
-    let max_turns = model.limits.unwrap_or_default().max_turns;
+    let pb::Limits { max_turns, max_images, .. } = model.limits.unwrap_or_default();
     let (previewer, talk) = (Previewer::new(args.preview), Conversation::default());
-    let mut chat = Chat { args, client, previewer, progress, talk, max_turns };
+    let mut chat = Chat { args, client, previewer, progress, talk, max_turns, max_images };
     if let Some(image) = first {
         chat.take(image, args.image.as_deref().unwrap_or(Path::new("")))?;
     }
-    let lines = Lines::of_standard_input();
+    let lines = Lines::begin(args.history());
     if lines.is_interactive() {
         progress.line(&format!("{} {}; /help lists what can be typed", model.name, model.server_version));
     }
@@ -75,7 +78,7 @@ impl Chat<'_> {
         let mut failed = 0;
         loop {
             let line = tokio::select! {
-                line = lines.next() => line,
+                line = lines.next() => line?,
                 _ = tokio::signal::ctrl_c() => return Err(Stopped.into()),
             };
             let Some(line) = line else { return Ok(failed) };
@@ -102,7 +105,11 @@ impl Chat<'_> {
         match line.and_then(|line| Command::parse(&line)).map_err(wrong)? {
             Command::Draw(prompt) => self.draw(prompt).await?,
             Command::Edit(instruction) => self.edit(instruction).await?,
-            Command::Image(path) => self.take(input::image(&path)?.into(), &path)?,
+            Command::Images(paths) => {
+                for path in paths {
+                    self.take(input::image(&path)?.into(), &path)?;
+                }
+            }
             Command::Save(path) => self.save(&path)?,
             Command::New => self.talk.forget(),
             Command::Help => self.progress.line(HELP),
@@ -160,16 +167,24 @@ impl Chat<'_> {
         }
     }
 
-    /// Goes on with an image of the person's own.
+    /// Takes an image of the person's own.
     fn take(&mut self, image: Bytes, path: &Path) -> anyhow::Result<()> {
         let path = path.display();
+        if !self.talk.has_room(self.max_images) {
+            let most = self.max_images;
+            return Err(wrong(format!("{path}: a question can be about {most} images at most; /new forgets them")));
+        }
         let pixels = unipic_imaging::decode(&image, &DecodeLimits::default());
         let pixels = pixels.map_err(|error| wrong(format!("{path}: {error}")))?;
         let about = json!({ "path": path.to_string(), "width": pixels.width, "height": pixels.height });
         self.progress.event("image", about);
-        self.progress.line(&format!("{path}: {}×{}", pixels.width, pixels.height));
+        self.talk.join(image.clone());
+        let together = match self.talk.n_images() {
+            1 => String::new(),
+            n => format!("; {n} images are asked about together"),
+        };
+        self.progress.line(&format!("{path}: {}×{}{together}", pixels.width, pixels.height));
         self.previewer.files(&[&image], self.progress);
-        self.talk.show(image);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The gateway's shared state: backends, what they hold, the queue and the image workshop.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -46,6 +46,8 @@ pub(crate) struct Shared<B: Backends> {
     pub(crate) encoded: EncodedCache<B::Embeddings>,
     pub(crate) retries: Retries,
     pub(crate) metrics: GatewayMetrics,
+    /// Where gRPC is served on TCP: the page and other clients of HTTP are told.
+    grpc_port: OnceLock<u16>,
     model: watch::Sender<Option<Arc<Model>>>,
 }
 
@@ -88,12 +90,23 @@ impl<B: Backends> Gateway<B> {
             retries: Retries::new(&config.failover),
             encoded: EncodedCache::new(config.cache.encoded_bytes(), metrics.cache.clone()),
             metrics,
+            grpc_port: OnceLock::new(),
             pictures: Pictures::new(&config.limits),
             model: watch::Sender::new(None),
             backends,
             config,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Tells where gRPC is served. What was told first counts: a gateway serves once.
+    pub(crate) fn serves_grpc_at(&self, port: u16) {
+        let _ = self.shared.grpc_port.set(port);
+    }
+
+    /// The port that gRPC is served at, once it is and where it is one of TCP.
+    pub(crate) fn grpc_port(&self) -> Option<u16> {
+        self.shared.grpc_port.get().copied()
     }
 
     /// Requests that run and that wait for their turn.

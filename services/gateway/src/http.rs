@@ -13,6 +13,7 @@ mod chat;
 mod config;
 mod error;
 mod fields;
+mod host;
 mod images;
 mod json;
 mod keys;
@@ -38,16 +39,17 @@ use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use unipic_api::{ApiError, Reason};
-use unipic_serving::CallContext;
+use unipic_serving::{CallContext, ListenAddress};
 use unipic_telemetry::WebTraceLayer;
 use unipic_telemetry::web::WebTrace;
 
 use crate::backends::Backends;
 use crate::gateway::Gateway;
 use error::HttpError;
+use host::{Hosts, known_host_only};
 use keys::HttpKeyLayer;
 
-/// Routes whose requests leave a span. Probes and the page's files would be most of all traces and tell nothing.
+/// Routes whose requests are counted and leave a span. Probes and the page's files would be most of all traces and tell nothing.
 const TRACED: [&str; 4] =
     ["POST /v1/images/generations", "POST /v1/images/edits", "POST /v1/chat/completions", "GET /v1/models"];
 
@@ -75,9 +77,13 @@ impl<B: Backends> Gateway<B> {
         if config.cors_origins.is_empty() { router } else { router.layer(cors(&config.cors_origins)) }
     }
 
-    /// The router with a span around every request.
-    pub(crate) fn web(&self) -> WebTrace<Router> {
-        WebTraceLayer::new(route_name).layer(self.router())
+    /// The router for a listener: what only the listener decides, and a span and a count around every request.
+    pub(crate) fn web(&self, address: Option<ListenAddress>) -> WebTrace<Router> {
+        let router = match Hosts::of(address, &self.shared.config.http, self.keys().is_required()) {
+            Some(hosts) => self.router().layer(from_fn_with_state(hosts, known_host_only)),
+            None => self.router(),
+        };
+        WebTraceLayer::new(route_name).counted(self.shared.metrics.web(&TRACED)).layer(router)
     }
 }
 

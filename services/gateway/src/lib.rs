@@ -17,6 +17,7 @@ mod events;
 mod flows;
 mod gateway;
 mod http;
+mod inference;
 mod metadata;
 mod metrics;
 mod model;
@@ -37,6 +38,7 @@ pub use config::{
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use http::{HttpConfig, HttpListen};
+pub use inference::Inference;
 pub use model::Model;
 pub use run::run;
 

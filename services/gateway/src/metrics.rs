@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use unipic_telemetry::Metrics;
-use unipic_telemetry::metrics::{Counter, Histogram, KeyValue, Level, Raised, RetryMetrics};
+use unipic_telemetry::metrics::{Counter, Histogram, KeyValue, Level, Raised, RequestMetrics, RetryMetrics};
 
 /// The gateway's own metrics; requests by method and code are counted by the server around it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,11 @@ impl GatewayMetrics {
             counted.tokens.add(0, &[KeyValue::new("kind", kind)]);
         }
         counted
+    }
+
+    /// Counters of requests to these routes of the HTTP API.
+    pub(crate) fn web(&self, routes: &[&'static str]) -> RequestMetrics {
+        RequestMetrics::of_routes(&self.process, routes)
     }
 
     /// The hash of what is served.

@@ -39,6 +39,21 @@ pub struct Model {
     pub encoder_paths: Vec<pb::EncoderPath>,
 }
 
+/// Names of encoders.
+pub(crate) trait Named {
+    /// As options, `/v1/models` and the models of the Open Inference Protocol have it.
+    fn name(self) -> &'static str;
+}
+
+impl Named for pb::EncoderPath {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Siglip2 => "siglip2",
+            Self::Mar | Self::Unspecified => "mar",
+        }
+    }
+}
+
 impl Model {
     /// Puts facts and configuration together.
     ///

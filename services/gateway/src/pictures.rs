@@ -172,6 +172,17 @@ impl Pictures {
         self.run(work).await
     }
 
+    /// Pads pixels to a square and resizes them, as [`Pictures::decode_square`] does a file's.
+    #[tracing::instrument(name = "square_image", skip_all, fields(bytes = image.data.len()))]
+    pub(crate) async fn square(&self, image: Rgb8, size: u32) -> Result<Result<Rgb8, ImageError>, ApiError> {
+        let Rgb8 { width, height, .. } = image;
+        let limit = self.limits.max_pixels;
+        if u64::from(width) * u64::from(height) > limit {
+            return Ok(Err(ImageError::TooManyPixels { width, height, limit }));
+        }
+        self.run(move || Ok(unipic_imaging::square_pad(&image, size, PADDING))).await
+    }
+
     /// Writes a file; `text`, the image's record, goes into PNG files.
     #[tracing::instrument(name = "encode_image", skip_all, fields(width = image.width, height = image.height))]
     pub(crate) async fn encode(&self, image: Rgb8, format: Format, text: Option<String>) -> Result<Bytes, ApiError> {

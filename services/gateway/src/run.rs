@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use unipic_api::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use unipic_api::limits::{PUBLIC_REQUEST_BYTES, PUBLIC_RESPONSE_BYTES};
 use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_client::{ClientTls, Endpoint, NoEndpoints, ServerIdentity, connect_with};
-use unipic_serving::{Drained, Listener, Ops, ServerConfig, Services, serve, serve_web};
+use unipic_serving::{Drained, ListenAddress, Listener, Ops, ServerConfig, Services, serve, serve_web};
 use unipic_telemetry::Metrics;
 
 use crate::auth::Keys;
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::inference::Inference;
 use crate::remote::RemoteBackends;
 
 /// Bytes of a request beyond its image.
@@ -23,6 +25,14 @@ impl<B: Backends> Gateway<B> {
     pub fn service(&self) -> UniPicServer<Self> {
         let image = self.shared.config.limits.max_image_bytes as usize;
         UniPicServer::new(self.clone())
+            .max_decoding_message_size(PUBLIC_REQUEST_BYTES.max(image.saturating_add(BESIDE_THE_IMAGE)))
+            .max_encoding_message_size(PUBLIC_RESPONSE_BYTES)
+    }
+
+    /// The encoders by the Open Inference Protocol, with the same sizes.
+    pub fn inference(&self) -> GrpcInferenceServiceServer<Inference<B>> {
+        let image = self.shared.config.limits.max_image_bytes as usize;
+        GrpcInferenceServiceServer::new(Inference::new(self.clone()))
             .max_decoding_message_size(PUBLIC_REQUEST_BYTES.max(image.saturating_add(BESIDE_THE_IMAGE)))
             .max_encoding_message_size(PUBLIC_RESPONSE_BYTES)
     }
@@ -43,13 +53,18 @@ impl<B: Backends> Gateway<B> {
         server: &ServerConfig,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
+        if let Ok(ListenAddress::Tcp(address)) = listener.address() {
+            self.serves_grpc_at(address.port());
+        }
         let keys = self.keys();
         match keys.is_required() {
             true => tracing::info!(?keys, "calls need a key"),
             false => tracing::info!("no keys: whoever can connect may call; set `auth.keys` to change that"),
         }
-        let services = Services::new().await.add(self.service()).await.guarded_by(Arc::new(keys)).with_ops(ops);
+        let services = Services::new().await.add(self.service()).await.add(self.inference()).await;
+        let services = services.guarded_by(Arc::new(keys)).with_ops(ops);
         let readiness = services.readiness();
+        let http = http.map(|listener| (self.web(listener.address().ok()), listener));
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let follow = self.follow_backends(ended.clone());
         let announce = async {
@@ -62,7 +77,7 @@ impl<B: Backends> Gateway<B> {
         };
         let web = async {
             match http {
-                Some(listener) => serve_web(listener, self.web(), server, stop.cancelled()).await,
+                Some((web, listener)) => serve_web(listener, web, server, stop.cancelled()).await,
                 None => Drained { calls_cut_off: 0 },
             }
         };

@@ -4,16 +4,13 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
-use tracing::Instrument;
 use unipic_api::pb;
 
-use crate::admission::Work;
 use crate::backends::Backends;
 use crate::caller::Caller;
-use crate::events::EventStream;
-use crate::flows::{self, ImageEvent, UnderstandEvent};
+use crate::flows::{ImageEvent, UnderstandEvent};
 use crate::gateway::Gateway;
-use crate::validation;
+use crate::validation::Picture;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -47,16 +44,8 @@ impl<B: Backends> pb::uni_pic_server::UniPic for Gateway<B> {
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
         let caller = Caller::of(&request)?;
-        let model = self.model()?;
-        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
-        let judged = validation::embed(request.into_inner(), &model, &self.shared.pictures);
-        let spec = judged.instrument(tracing::info_span!("validate")).await?;
-        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
-        let call = caller.call;
-        let span = tracing::info_span!("embed", path = spec.path.as_str_name());
-        let gateway = self.clone();
-        let events = span
-            .in_scope(|| EventStream::spawn(call, |events, call| flows::embed(gateway, spec, call, ticket, events)));
+        let pb::EmbedRequest { image, encoder_path } = request.into_inner();
+        let events = self.start_embed(Picture::File(image), encoder_path, caller).await?;
         Ok(Response::new(events.boxed()))
     }
 

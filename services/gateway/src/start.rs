@@ -14,7 +14,7 @@ use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
 use crate::gateway::Gateway;
 use crate::model::Model;
 use crate::pictures::Source;
-use crate::validation::{self, EditSpec, ImageSpec};
+use crate::validation::{self, EditSpec, ImageSpec, Picture};
 
 impl<B: Backends> Gateway<B> {
     /// Starts a Generate request.
@@ -91,6 +91,27 @@ impl<B: Backends> Gateway<B> {
         Ok(span.in_scope(|| {
             EventStream::spawn(call, |events, call| flows::understand(gateway, spec, call, ticket, events, began))
         }))
+    }
+
+    /// Starts an Embed request.
+    ///
+    /// # Errors
+    /// As [`Gateway::start_generate`].
+    pub(crate) async fn start_embed(
+        &self,
+        picture: Picture,
+        encoder: i32,
+        caller: Caller,
+    ) -> Result<EventStream<pb::EmbedResponse>, ApiError> {
+        let model = self.model()?;
+        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        let judged = validation::embed(picture, encoder, &model, &self.shared.pictures);
+        let spec = judged.instrument(tracing::info_span!("validate")).await?;
+        let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
+        let call = caller.call;
+        let span = tracing::info_span!("embed", path = spec.path.as_str_name());
+        let gateway = self.clone();
+        Ok(span.in_scope(|| EventStream::spawn(call, |events, call| flows::embed(gateway, spec, call, ticket, events))))
     }
 }
 

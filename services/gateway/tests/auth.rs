@@ -53,9 +53,15 @@ async fn every_method_needs_a_key_but_a_closed_list() {
         let gateway = start(vec![entry("acme", &key, None)], open_reflection).await;
         let channel = gateway.channel().await;
         let methods = every_method();
-        for known in
-            ["/unipic.v1.UniPic/Generate", "/unipic.v1.Decoder/Session", closed[0], reflection[0], reflection[1]]
-        {
+        for known in [
+            "/unipic.v1.UniPic/Generate",
+            "/unipic.v1.Decoder/Session",
+            "/inference.GRPCInferenceService/ServerLive",
+            "/inference.GRPCInferenceService/ModelInfer",
+            closed[0],
+            reflection[0],
+            reflection[1],
+        ] {
             assert!(methods.contains(known), "{known} is missing among {methods:?}");
         }
         let strange = ["/", "/unipic.v1.UniPic", "/unipic.v1.UniPic/Draw", "/unipic.v2.UniPic/Generate", "/metrics"];

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use unipic_gateway::{Config, Gateway, HttpConfig};
 use unipic_serving::{Drained, ListenAddress, Ops, Problems, ServerConfig, Validate};
+use unipic_telemetry::{Metrics, TelemetryConfig};
 use web::{form_request, get, json_request, post, send};
 
 #[tokio::test]
@@ -167,6 +168,18 @@ fn origins_are_judged_with_the_configuration() {
     for bad in ["*", "example.org", "https://", "https://example.org/", "https://a b"] {
         assert!(problems(bad)[0].starts_with("http.cors_origins: "), "{bad}");
     }
+    let hosts = |host: &str| {
+        let http = HttpConfig { allowed_hosts: vec![host.to_owned()], ..HttpConfig::default() };
+        let mut problems = Problems::default();
+        Config { http, ..Config::default() }.validate(&mut problems);
+        problems.found().to_vec()
+    };
+    for good in ["pictures.example", "192.0.2.7", "[2001:db8::1]"] {
+        assert!(hosts(good).is_empty(), "{good}");
+    }
+    for bad in ["", "https://pictures.example", "pictures.example:443", "pictures.example/", "a b"] {
+        assert!(hosts(bad)[0].starts_with("http.allowed_hosts: "), "{bad}");
+    }
     assert!("on".parse::<unipic_gateway::HttpListen>().is_err_and(|error| error.contains("off")));
 }
 
@@ -174,24 +187,32 @@ fn origins_are_judged_with_the_configuration() {
 struct Running {
     script: Arc<Script>,
     http: String,
+    grpc_port: String,
+    metrics: Metrics,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Drained>,
 }
 
 impl Running {
     async fn start(script: Script) -> Self {
+        Self::with_config(script, Config::default()).await
+    }
+
+    async fn with_config(script: Script, config: Config) -> Self {
         let bind = async || "127.0.0.1:0".parse::<ListenAddress>().expect("an address").bind().await.expect("binds");
         let (grpc, http) = (bind().await, bind().await);
+        let grpc_port = grpc.address().expect("bound").to_string().replace("127.0.0.1:", "");
         let address = http.address().expect("bound").to_string();
         let script = Arc::new(script);
-        let gateway = Gateway::new(Fake(Arc::clone(&script)), Config::default());
+        let metrics = Metrics::new(&TelemetryConfig::for_service("test")).expect("no exporter to fail");
+        let gateway = Gateway::counted(Fake(Arc::clone(&script)), config, &metrics);
         gateway.refresh_model().await.expect("the fakes fit each other");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
             gateway.serve(grpc, Some(http), Ops::default(), &ServerConfig::default(), shutdown).await
         });
-        Self { script, http: address, stop, served }
+        Self { script, http: address, grpc_port, metrics, stop, served }
     }
 
     /// Sends a request with a JSON body over a connection of its own.
@@ -199,11 +220,31 @@ impl Running {
         let mut peer = TcpStream::connect(&self.http).await.expect("connects");
         let body = body.to_string();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         peer.write_all((head + &body).as_bytes()).await.expect("sends");
         peer
+    }
+
+    /// The whole answer to a request for a path of a host, over a connection of its own.
+    async fn get(&self, path: &str, host: &str) -> String {
+        let mut peer = TcpStream::connect(&self.http).await.expect("connects");
+        let head = format!("GET {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        peer.write_all(head.as_bytes()).await.expect("sends");
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    async fn until_told(&self, line: &str) {
+        let told = async {
+            while !self.metrics.render().lines().any(|found| found == line) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+        told.unwrap_or_else(|_| panic!("{line}\n{}", self.metrics.render()));
     }
 
     async fn until_alive(&self, wanted: usize) {
@@ -252,7 +293,7 @@ async fn a_drain_lets_requests_finish_and_takes_no_new_connections() {
 async fn an_upload_without_end_is_refused_at_its_limit() {
     let running = Running::start(Script::default()).await;
     let mut peer = TcpStream::connect(&running.http).await.expect("connects");
-    let head = "POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let head = "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     peer.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await.expect("sends");
     let (mut reader, mut writer) = peer.into_split();
     let upload = tokio::spawn(async move {
@@ -264,4 +305,85 @@ async fn an_upload_without_end_is_refused_at_its_limit() {
     assert_eq!(&status, b"HTTP/1.1 413");
     drop(reader);
     upload.await.expect("the connection is closed");
+}
+
+#[tokio::test]
+async fn a_name_that_a_stranger_gave_this_machine_is_not_answered() {
+    let own = Running::start(Script::default()).await;
+    let http = HttpConfig { allowed_hosts: vec!["pictures.example".to_owned()], ..HttpConfig::default() };
+    let named = Running::with_config(Script::default(), Config { http, ..Config::default() }).await;
+    for (running, path, host, status) in [
+        (&own, "/v1/models", "Host: localhost:8080\r\n", "200"),
+        (&own, "/v1/models", "Host: [::1]\r\n", "200"),
+        // What names no host is no browser.
+        (&own, "/v1/models", "", "200"),
+        (&own, "/v1/models", "Host: evil.example\r\n", "421"),
+        (&own, "/", "Host: evil.example:8080\r\n", "421"),
+        (&own, "/v1/models", "Host: localhost\r\nHost: evil.example\r\n", "421"),
+        (&own, "/v1/models", "Host: pictures.example\r\n", "421"),
+        (&own, "/readyz", "Host: evil.example\r\n", "200"),
+        (&named, "/v1/models", "Host: pictures.example:443\r\n", "200"),
+        (&named, "/v1/models", "Host: 127.0.0.1\r\n", "200"),
+        (&named, "/v1/models", "Host: evil.example\r\n", "421"),
+    ] {
+        let answer = running.get(path, host).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {host:?}: {answer}");
+        let error = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        if status == "421" {
+            let error: Value = serde_json::from_str(error).expect("JSON");
+            assert_eq!(error["error"]["code"], "unknown_host", "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_are_told_where_grpc_is() {
+    let running = Running::start(Script::default()).await;
+    let answer = running.get("/v1/models", "Host: localhost\r\n").await;
+    assert!(answer.contains(&format!("\"grpc_port\":{}", running.grpc_port)), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_are_counted_with_those_of_grpc() {
+    let lost = Script { lose_answer: std::sync::atomic::AtomicUsize::new(usize::MAX), ..Script::default() };
+    let failover = unipic_client::RetryPolicy { patience_seconds: 0.2, ..Default::default() };
+    let running = Running::with_config(lost, Config { failover, ..Config::default() }).await;
+    let send = async |path: &str, body: &Value| {
+        let mut peer = running.post(path, body).await;
+        let mut answer = [0; 12];
+        peer.read_exact(&mut answer).await.expect("an answer");
+        let mut rest = Vec::new();
+        let whole = tokio::time::timeout(Duration::from_millis(500), peer.read_to_end(&mut rest));
+        drop(whole.await);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let conversation = json!([{"role": "user", "content": "Hi"}]);
+    for (path, body, status) in [
+        ("/v1/images/generations", json!({"prompt": "a", "iterations": 1}), "200"),
+        ("/v1/images/generations", json!({"prompt": "a", "iterations": 1, "stream": true}), "200"),
+        ("/v1/images/generations", json!({"prompt": ""}), "400"),
+        ("/v1/chat/completions", json!({"messages": conversation, "model": "other"}), "404"),
+        // Good words first, then none: within a status that is good already.
+        ("/v1/chat/completions", json!({"messages": conversation, "stream": true}), "200"),
+    ] {
+        assert_eq!(send(path, &body).await, format!("HTTP/1.1 {status}"), "{path} {body}");
+    }
+    let of = |route: &str, code: &str, n: u32| {
+        format!("unipic_requests_total{{code=\"{code}\",method=\"POST {route}\"}} {n}")
+    };
+    running.until_told(&of("/v1/images/generations", "OK", 2)).await;
+    running.until_told(&of("/v1/images/generations", "INVALID_ARGUMENT", 1)).await;
+    running.until_told(&of("/v1/chat/completions", "NOT_FOUND", 1)).await;
+    running.until_told(&of("/v1/chat/completions", "UNAVAILABLE", 1)).await;
+    running.until_told("unipic_requests_refused_total{reason=\"invalid\"} 2").await;
+    running.until_told("unipic_requests_running{method=\"POST /v1/images/generations\"} 0").await;
+}
+
+#[tokio::test]
+async fn a_request_whose_client_goes_away_is_counted_as_cancelled() {
+    let running = Running::start(Script { hang: true, ..Script::default() }).await;
+    let peer = running.post("/v1/images/generations", &json!({"prompt": "a", "stream": true})).await;
+    running.until_alive(1).await;
+    drop(peer);
+    running.until_told("unipic_requests_total{code=\"CANCELLED\",method=\"POST /v1/images/generations\"} 1").await;
 }

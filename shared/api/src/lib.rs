@@ -5,6 +5,7 @@
 //! library nor how a server is run.
 
 pub mod frames;
+pub mod inference;
 pub mod limits;
 pub mod pb;
 pub mod record;

@@ -6,5 +6,5 @@
 
 include!("gen/unipic.v1.rs");
 
-/// The encoded `FileDescriptorSet` of the package, for server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/unipic.v1.bin");
+/// The encoded `FileDescriptorSet` of this package and of [`crate::inference`], for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-/// The proto files of the package, relative to `proto/`.
-const FILES: [&str; 5] = [
+/// The proto files, relative to `proto/`.
+const FILES: [&str; 6] = [
+    "inference/open_inference.proto",
     "unipic/v1/tensor.proto",
     "unipic/v1/understanding.proto",
     "unipic/v1/synthesis.proto",
@@ -20,7 +21,7 @@ const FILES: [&str; 5] = [
 ];
 
 /// What is generated, in `src/gen/`.
-const GENERATED: [&str; 2] = ["unipic.v1.rs", "unipic.v1.bin"];
+const GENERATED: [&str; 3] = ["unipic.v1.rs", "inference.rs", "descriptors.bin"];
 
 fn crate_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -40,7 +41,7 @@ fn generate(into: &Path) {
         // Comments and positions: most of the bytes, and nothing that reflection needs.
         file.source_code_info = None;
     }
-    std::fs::write(into.join(GENERATED[1]), descriptors.encode_to_vec()).unwrap();
+    std::fs::write(into.join("descriptors.bin"), descriptors.encode_to_vec()).unwrap();
 }
 
 #[test]
@@ -60,11 +61,16 @@ fn committed_code_is_what_the_proto_files_say() {
 
 #[test]
 fn every_proto_file_is_compiled() {
-    let folder = crate_dir().join("../../proto/unipic/v1");
-    let mut on_disk: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| format!("unipic/v1/{}", entry.unwrap().file_name().to_string_lossy()))
-        .collect();
+    let (root, mut folders) = (crate_dir().join("../../proto"), vec![crate_dir().join("../../proto")]);
+    let mut on_disk = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            match entry.unwrap().path() {
+                folder if folder.is_dir() => folders.push(folder),
+                file => on_disk.push(file.strip_prefix(&root).unwrap().to_string_lossy().into_owned()),
+            }
+        }
+    }
     on_disk.sort();
     let mut listed = FILES.map(String::from).to_vec();
     listed.sort();

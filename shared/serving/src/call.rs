@@ -68,6 +68,25 @@ impl CallContext {
     }
 }
 
+/// Methods that tell whether calls are taken, and so must be answered when they are not.
+const ABOUT_READINESS: [&str; 3] = [
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+    "/inference.GRPCInferenceService/ModelReady",
+];
+
+/// Whether the server takes calls now, among the extensions of each: handlers that are asked whether the server is ready
+/// have it from here.
+#[derive(Debug, Clone, Copy)]
+pub struct TakesCalls(bool);
+
+impl TakesCalls {
+    /// What stands among a request's extensions; true for one that came by no server of ours.
+    pub fn among(extensions: &http::Extensions) -> bool {
+        extensions.get().is_none_or(|Self(takes)| *takes)
+    }
+}
+
 /// Guards every call of a server. See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct CallLayer {
@@ -116,12 +135,17 @@ where
         let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
         let tenant = Tenant::among(request.extensions());
         let context = CallContext { tenant, ..CallContext::lasting(timeout) };
-        let is_ours = !request.uri().path().starts_with("/grpc.");
-        let refused = denied.or_else(|| is_ours.then(|| self.layer.state.borrow().refusal()).flatten());
+        let path = request.uri().path();
+        let is_ours = !path.starts_with("/grpc.");
+        let refusal = self.layer.state.borrow().refusal();
+        let takes_calls = TakesCalls(refusal.is_none());
+        let waits = is_ours && !ABOUT_READINESS.contains(&path);
+        let refused = denied.or(refusal.filter(|_| waits));
         // Health watches are open-ended; a drain must not wait for them.
         let guard = Guard::new(&context, is_ours.then(|| self.layer.calls.token()));
         let sleep = tokio::time::sleep_until(context.deadline);
         request.extensions_mut().insert(context);
+        request.extensions_mut().insert(takes_calls);
         let future = refused.is_none().then(|| self.inner.call(request));
         CallFuture { future, refused, sleep: Some(Box::pin(sleep)), guard: Some(guard) }
     }

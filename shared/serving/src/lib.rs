@@ -29,10 +29,11 @@ mod tenant;
 mod web;
 
 pub use access::Guard;
-pub use call::CallContext;
+pub use call::{CallContext, TakesCalls};
 pub use config::{ConfigError, Problems, Validate};
 pub use listen::{Accept, Accepting, ByteStream, ListenAddress, Listener};
 pub use ops::{Ops, OpsConfig};
+pub use requests::refusal_of;
 pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
 pub use shutdown::shutdown_signal;
 pub use tenant::Tenant;

@@ -35,10 +35,13 @@ fn methods() -> Vec<(String, String)> {
     files.into_iter().flat_map(of_file).collect()
 }
 
-/// Why a request was refused before any work; none for one that failed in another way.
 fn refusal(headers: &HeaderMap) -> Option<&'static str> {
-    let status = Status::from_header_map(headers)?;
-    match ApiError::from_status(&status) {
+    refusal_of(&ApiError::from_status(&Status::from_header_map(headers)?))
+}
+
+/// Why a request was refused before any work, as the metrics call it; none for one that failed in another way.
+pub fn refusal_of(error: &ApiError) -> Option<&'static str> {
+    match error {
         ApiError::Invalid(_) => Some("invalid"),
         ApiError::Unauthenticated => Some("unauthenticated"),
         ApiError::PermissionDenied(_) => Some("permission_denied"),

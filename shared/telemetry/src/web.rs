@@ -1,33 +1,46 @@
-//! One span per request of a plain HTTP service, as [`crate::rpc`] makes them for gRPC.
+//! One span per request of a plain HTTP service, as [`crate::rpc`] makes them for gRPC, and its count.
 //!
 //! The span ends with the response's body, because a picture's events stream for as long as it is drawn. It is named by
 //! the route and never by the path as it came: what a client makes up must not become a name in a trace store.
 
+mod outcome;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tonic::Code;
 use tower::{Layer, Service};
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::metrics::{RequestMetrics, RunningRequest};
 use crate::propagation;
+
+pub use outcome::{Ending, Outcome};
 
 /// The route of a request as `POST /v1/images/edits`; none for what is not worth a span.
 pub type RouteName = fn(&Method, &str) -> Option<&'static str>;
 
 /// Adds [`WebTrace`] to a service.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct WebTraceLayer {
     route: RouteName,
+    metrics: Option<RequestMetrics>,
 }
 
 impl WebTraceLayer {
     /// Spans for the requests that `route` names by their method and path.
     pub fn new(route: RouteName) -> Self {
-        Self { route }
+        Self { route, metrics: None }
+    }
+
+    /// Counts the same requests into `metrics`.
+    #[must_use]
+    pub fn counted(self, metrics: RequestMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 }
 
@@ -35,14 +48,14 @@ impl WebTraceLayer {
 #[derive(Debug, Clone)]
 pub struct WebTrace<S> {
     inner: S,
-    route: RouteName,
+    layer: WebTraceLayer,
 }
 
 impl<S> Layer<S> for WebTraceLayer {
     type Service = WebTrace<S>;
 
     fn layer(&self, inner: S) -> WebTrace<S> {
-        WebTrace { inner, route: self.route }
+        WebTrace { inner, layer: self.clone() }
     }
 }
 
@@ -60,7 +73,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let span = match (self.route)(request.method(), request.uri().path()) {
+        let route = (self.layer.route)(request.method(), request.uri().path());
+        let counted = route.zip(self.layer.metrics.as_ref()).map(|(route, metrics)| metrics.begin(route));
+        let span = match route {
             Some(route) => tracing::info_span!(
                 "http.server",
                 otel.name = route,
@@ -75,7 +90,7 @@ where
         };
         propagation::set_parent(&span, request.headers());
         let future = span.in_scope(|| self.inner.call(request));
-        WebTracedFuture { future, call: Some(Call { span, is_over: false }) }
+        WebTracedFuture { future, call: Some(Call { span, is_over: false, counted, ending: None }) }
     }
 }
 
@@ -84,12 +99,36 @@ where
 struct Call {
     span: Span,
     is_over: bool,
+    counted: Option<RunningRequest>,
+    /// How it ends if nothing comes between: what its status says, and what its handler may say yet.
+    ending: Option<(StatusCode, Outcome)>,
+}
+
+impl Call {
+    /// Takes note of a response's head.
+    fn answered<R: Body>(&mut self, response: &Response<R>) {
+        let status = response.status();
+        // Nobody asks an empty body for its end.
+        self.is_over = response.body().is_end_stream();
+        self.ending = Some((status, response.extensions().get().cloned().unwrap_or_default()));
+        self.span.record("http.response.status_code", status.as_u16());
+        // Only what the server is to blame for marks the span: OpenTelemetry's conventions for HTTP.
+        if status.is_server_error() {
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.is_over {
             self.span.record("cancelled", true);
+        }
+        if let Some(counted) = self.counted.take() {
+            let known = self.ending.take().filter(|_| self.is_over);
+            let ended = known.map(|(status, outcome)| outcome.get().unwrap_or_else(|| Ending::of_status(status)));
+            let Ending { code, refusal } = ended.unwrap_or(Ending { code: Code::Cancelled, refusal: None });
+            counted.ended_as(code, refusal);
         }
         // A span ends when it was last left, and a call that is dropped while it waits ends now.
         self.span.in_scope(|| {});
@@ -120,13 +159,7 @@ where
         drop(entered);
         let mut call = this.call.take();
         if let (Ok(response), Some(call)) = (&result, &mut call) {
-            // Nobody asks an empty body for its end.
-            call.is_over = response.body().is_end_stream();
-            call.span.record("http.response.status_code", response.status().as_u16());
-            // Only what the server is to blame for marks the span: OpenTelemetry's conventions for HTTP.
-            if response.status().is_server_error() {
-                call.span.record("otel.status_code", "ERROR");
-            }
+            call.answered(response);
         }
         Poll::Ready(result.map(|response| response.map(|body| WebTracedBody { body, call })))
     }

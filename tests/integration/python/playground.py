@@ -7,6 +7,7 @@ BASE_URL is where the gateway serves the page, such as http://127.0.0.1:8080; sc
 and exits with 77, the code for a skipped test. What the model draws is not judged; that is the evaluation's work.
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -287,6 +288,27 @@ def code(at, number):
             assert (Path(folder) / "picture.png").read_bytes() == made
     else:
         print("not run: the copied curl command, without bash, curl, jq or base64")
+    with step("the Python code makes the same file, with our package"):
+        assert run_python(shown["Python"], {}) in (made, None)
+
+
+def run_python(code, files):
+    """The bytes of the picture that the page's Python code makes beside these files; None where our package is not here."""
+    if importlib.util.find_spec("unipic") is None:
+        print("not run: the Python code, without the package unipic")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, timeout=PATIENCE_MS / 1000)
+        return (Path(folder) / "picture.png").read_bytes()
+
+
+def downloaded(at, link):
+    """Name and bytes of what a link downloads."""
+    with at.page.expect_download() as download:
+        link.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def edit(at, number):
@@ -301,6 +323,8 @@ def edit(at, number):
         at.audit("after an edit")
     with step("edit a part of a made picture: painted by mouse and by keyboard"):
         redraw(at, number)
+    with step("draw around a made picture"):
+        extend(at, number)
     with step("edit a picture from a file and from the clipboard"):
         picture = at.out / "source.png"
         at.turn(number).locator(".frame-image").screenshot(path=picture)
@@ -355,7 +379,7 @@ def redraw(at, number):
     canvas.press("Space")
     canvas.press("x")
     at.shot("mask")
-    dialog.get_by_role("button", name="Use mask").click()
+    dialog.get_by_role("button", name="Use this").click()
     expect(dialog).to_be_hidden()
     expect(at.page.locator("#tray")).to_contain_text("a part")
     at.options(**CHEAP)
@@ -376,8 +400,70 @@ def redraw(at, number):
     at.turn(part).get_by_role("button", name="Use again").click()
     at.page.locator("#tray").get_by_role("button", name="Change what to redraw").click()
     dialog.get_by_role("button", name="Clear").click()
-    dialog.get_by_role("button", name="Use mask").click()
+    dialog.get_by_role("button", name="Use this").click()
     expect(at.page.locator("#tray")).not_to_contain_text("a part")
+
+
+# Whether a picture lies in a larger one, so many pixels from its left side, with not a sample changed.
+LIES_IN = """
+([small, width, large, around, left]) => {
+  for (let i = 0; i < small.length; i += 4) {
+    const x = (i / 4) % width, y = Math.floor(i / 4 / width), at = (y * around + x + left) * 4;
+    for (let c = 0; c < 3; c++) if (small[i + c] !== large[at + c]) return false;
+  }
+  return true;
+}
+"""
+
+
+def small(at, number):
+    """A picture of half the size: one as large as the model draws has no room for margins."""
+    width, height, *_ = at.bytes_of(number)
+    at.page.get_by_role("radio", name="Draw", exact=True).check()
+    at.page.keyboard.press("Alt+o")
+    at.page.locator("#option-size").select_option(f"{width // 2}x{height // 2}")
+    at.page.keyboard.press("Alt+o")
+    drawn = at.send("a red circle", "Draw")
+    at.wait(drawn, "done")
+    at.page.keyboard.press("Alt+o")
+    at.page.locator("#option-size").select_option("")
+    at.page.keyboard.press("Alt+o")
+    return drawn
+
+
+def extend(at, number):
+    number = small(at, number)
+    at.turn(number).get_by_role("button", name="Edit this").click()
+    at.page.locator("#tray").get_by_role("button", name="Mark what to redraw").click()
+    dialog = at.page.get_by_role("dialog")
+    shown = dialog.get_by_role("img").bounding_box()
+    dialog.get_by_label("Left").fill("32")
+    smaller = dialog.get_by_role("img").bounding_box()
+    canvas = dialog.get_by_role("application", name="Part to redraw").bounding_box()
+    assert smaller == canvas and smaller["x"] > shown["x"], f"{shown} with a margin at its left is {smaller}, painted at {canvas}"
+    at.audit("with a margin")
+    at.shot("margins")
+    dialog.get_by_role("button", name="Use this").click()
+    expect(at.page.locator("#tray")).to_contain_text("around it: 32 px left")
+    at.options(**CHEAP)
+    wide = at.send("a red circle and a blue square")
+    at.wait(wide, "done")
+    width, height, *before = at.bytes_of(number)
+    around, same_height, *after = at.bytes_of(wide)
+    assert (around, same_height) == (width + 32, height), f"{around}x{same_height} from {width}x{height}"
+    assert at.page.evaluate(LIES_IN, [before, width, after, around, 32]), "the picture within the margin has changed"
+    at.turn(wide).get_by_role("button", name="Details and code").click()
+    viewer = at.page.get_by_role("dialog")
+    expect(viewer).to_contain_text("32 px left")
+    code = {}
+    for language, word in (("curl", "extend_left=32"), ("grpcurl", '"left": 32'), ("Python", 'extend={"left": 32}')):
+        viewer.get_by_role("tab", name=language, exact=True).click()
+        code[language] = viewer.locator("code").text_content()
+        assert word in code[language], code[language]
+    source = dict([downloaded(at, viewer.locator(".source-link a").first)])
+    _, made = downloaded(at, viewer.get_by_role("link", name="Download"))
+    assert run_python(code["Python"], source) in (made, None)
+    at.page.keyboard.press("Escape")
 
 
 def ask(at, number):
@@ -387,7 +473,10 @@ def ask(at, number):
         at.wait(asked, "done")
         expect(at.turn(asked).locator(".answer")).not_to_be_empty()
         at.turn(asked).get_by_role("button", name="Code").click()
-        expect(at.page.get_by_role("dialog").locator("code")).to_contain_text("image_url")
+        viewer = at.page.get_by_role("dialog")
+        for language, word in (("curl", "image_url"), ("grpcurl", "UniPic/Understand"), ("Python", "client.ask(")):
+            viewer.get_by_role("tab", name=language, exact=True).click()
+            expect(viewer.locator("code")).to_contain_text(word)
         at.page.keyboard.press("Escape")
         at.audit("after an answer")
         at.shot("asked")

@@ -74,3 +74,32 @@ fn ctrl_c_ends_it_with_the_status_of_an_interrupt() -> anyhow::Result<()> {
     assert_eq!(child.wait()?.code(), Some(130));
     Ok(())
 }
+
+#[test]
+fn images_taken_one_after_another_are_asked_about_together() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let dir = dir.path();
+    for (name, colour) in [("a red one.png", [255, 0, 0]), ("green.png", [0, 255, 0]), ("blue.png", [0, 0, 255])] {
+        std::fs::write(dir.join(name), encode(&Rgb8::filled(20, 20, colour), Format::Png, &[])?)?;
+    }
+    let target = ["--max-tokens", "2", "--model", &model().display().to_string()];
+    // By a command, by two in one, and as a terminal writes what is dragged onto it.
+    let script = "/image green.png\n/image 'a red one.png' blue.png\nWhich is red?\n/image green.png\nWhat is it?\n\
+                  a\\ red\\ one.png\nAnd this?\n/help\n";
+    let ran = unipic_with(dir, &[&CHAT[..], &target].concat(), script.as_bytes())?.ended(0)?;
+    let told: Vec<_> = ran.said.lines().filter(|line| line.contains("20×20")).collect();
+    let want = [
+        "green.png: 20×20",
+        "a red one.png: 20×20; 2 images are asked about together",
+        "blue.png: 20×20; 3 images are asked about together",
+        // What comes after a question begins anew.
+        "green.png: 20×20",
+        "a red one.png: 20×20",
+    ];
+    assert_eq!(told, want, "{ran:?}");
+    assert!(ran.said.contains("/image FILE"), "{ran:?}");
+    let many = "/image blue.png\n".repeat(9);
+    let ran = unipic_with(dir, &[&CHAT[..], &target].concat(), many.as_bytes())?.ended(1)?;
+    assert!(ran.said.contains("about 8 images at most"), "{ran:?}");
+    Ok(())
+}

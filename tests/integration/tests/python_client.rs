@@ -1,9 +1,10 @@
-//! A Python client with nothing but grpcio, run as it is against the single-process node.
+//! Python clients with nothing but grpcio, run as they are against the single-process node: of our API, and of the Open
+//! Inference Protocol.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use integration::processes::{Process, binary, model};
 use integration::python::python;
 
@@ -23,24 +24,28 @@ async fn the_python_client_draws_edits_and_asks() -> anyhow::Result<()> {
     for name in ["tensor", "decoder", "synthesis", "unipic"] {
         protoc.arg(proto.join(format!("unipic/v1/{name}.proto")));
     }
+    protoc.arg(proto.join("inference/open_inference.proto"));
     ensure!(protoc.status()?.success(), "the stubs do not generate");
 
     let config = format!("model = {:?}\n", model());
     let mut node = Process::start(&binary("unipic-node")?, &[], &config, dir.path())?;
     node.ready().await?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/client.py");
-    let run = Command::new(&python)
-        .arg(script)
-        .arg(format!("127.0.0.1:{}", node.port))
-        .args([&stubs, &dir.path().to_path_buf()])
-        .output()?;
-    ensure!(run.status.success(), "{}\n{}", String::from_utf8_lossy(&run.stderr), node.log());
-    let said: serde_json::Value = serde_json::from_slice(&run.stdout)?;
+    let run = |name: &str, last: &Path| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name);
+        let address = format!("127.0.0.1:{}", node.port);
+        let run = Command::new(&python).arg(script).arg(address).args([stubs.as_path(), last]).output()?;
+        ensure!(run.status.success(), "{}\n{}", String::from_utf8_lossy(&run.stderr), node.log());
+        serde_json::from_slice::<serde_json::Value>(&run.stdout).context("no JSON")
+    };
+    let said = run("client.py", dir.path())?;
     assert_eq!(said["seed"], 7);
     assert_eq!(said["same_text"], true);
     assert_eq!(said["refused"], "INVALID_ARGUMENT");
     for name in ["drawn.png", "edited.png"] {
         assert!(std::fs::read(dir.path().join(name))?.starts_with(b"\x89PNG"), "{name} is no PNG");
     }
+    let said = run("inference_client.py", &dir.path().join("drawn.png"))?;
+    let fine = serde_json::json!({ "shape": true, "same": true });
+    assert_eq!(said, serde_json::json!({ "siglip2": fine, "mar": fine }));
     node.stop().await
 }

@@ -2,22 +2,29 @@
 
 use std::path::PathBuf;
 
+use super::files;
+
 /// What can be typed, for people.
 pub(super) const HELP: &str = "\
 /draw PROMPT       draw an image
 /edit INSTRUCTION  change the last image
-/image FILE        take an image from a file
+/image FILE…       take an image from a file, or several; dropping files on the terminal does the same
 /save FILE         write the last image (png, jpg or webp)
-/new               forget what was said about it
+/new               forget what was said, and all images but the last
+/help              this list
 /quit              end (so does ctrl-d)
-anything else is a question about the last image; a new image begins a new conversation about it";
+anything else is a question about the images; those taken one after another are asked about together, and one that comes after
+a question begins a new conversation";
+
+/// The commands, as they are completed.
+pub(super) const NAMES: [&str; 7] = ["draw", "edit", "image", "save", "new", "help", "quit"];
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Draw(String),
     Edit(String),
-    Image(PathBuf),
+    Images(Vec<PathBuf>),
     Save(PathBuf),
     New,
     Help,
@@ -36,6 +43,9 @@ impl Command {
         if line.is_empty() {
             return Ok(Self::Nothing);
         }
+        if let Some(files) = files::dropped(line) {
+            return Ok(Self::Images(files));
+        }
         // Two slashes are for a question that begins with one.
         let Some(command) = line.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
             return Ok(Self::Ask(line.strip_prefix('/').unwrap_or(line).to_owned()));
@@ -53,7 +63,7 @@ impl Command {
         match name {
             "draw" => needed("a prompt").map(Self::Draw),
             "edit" => needed("an instruction").map(Self::Edit),
-            "image" => needed("a file").map(|path| Self::Image(path.into())),
+            "image" => needed("a file").map(|text| Self::Images(files::named(&text))),
             "save" => needed("a file").map(|path| Self::Save(path.into())),
             "new" => alone(Self::New),
             "help" => alone(Self::Help),
@@ -72,7 +82,7 @@ mod tests {
         for (line, expected) in [
             ("/draw  a red circle ", Ok(Command::Draw("a red circle".into()))),
             ("/edit make it green", Ok(Command::Edit("make it green".into()))),
-            ("/image my cat.png", Ok(Command::Image("my cat.png".into()))),
+            ("/image my cat.png", Ok(Command::Images(vec!["my cat.png".into()]))),
             ("/save a/b.webp", Ok(Command::Save("a/b.webp".into()))),
             ("/new", Ok(Command::New)),
             ("/exit", Ok(Command::Quit)),
@@ -91,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_help() {
-        for name in ["draw", "edit", "image", "save", "new", "quit"] {
+        for name in NAMES {
             assert!(HELP.contains(&format!("\n/{name} ")) || HELP.starts_with(&format!("/{name} ")), "{name}");
         }
     }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use unipic_api::pb::{Part, Role, Turn, part::Content};
 
-/// The last image and the questions about it.
+/// The images and the questions about them.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
-    image: Option<Bytes>,
+    images: Vec<Bytes>,
     /// Questions with their answers.
     said: Vec<(String, String)>,
 }
@@ -14,17 +14,36 @@ pub(super) struct Conversation {
 impl Conversation {
     /// The last image.
     pub(super) fn image(&self) -> Option<&Bytes> {
-        self.image.as_ref()
+        self.images.last()
     }
 
-    /// Goes on with another image: what was said was about the old one.
+    /// How many images a question is about.
+    pub(super) fn n_images(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Goes on with another image alone: what was said was about the old ones.
     pub(super) fn show(&mut self, image: Bytes) {
-        *self = Self { image: Some(image), said: Vec::new() };
+        *self = Self { images: vec![image], said: Vec::new() };
     }
 
-    /// Forgets what was said.
+    /// Takes an image besides the others, or instead of those that were asked about already.
+    pub(super) fn join(&mut self, image: Bytes) {
+        match self.said.is_empty() {
+            true => self.images.push(image),
+            false => self.show(image),
+        }
+    }
+
+    /// Whether one more image makes so many at most.
+    pub(super) fn has_room(&self, max_images: u32) -> bool {
+        !self.said.is_empty() || self.images.len() < max_images as usize
+    }
+
+    /// Forgets everything but the last image, which can still be saved, edited and asked about.
     pub(super) fn forget(&mut self) {
         self.said.clear();
+        self.images.drain(..self.images.len().saturating_sub(1));
     }
 
     /// Notes an answer.
@@ -32,7 +51,7 @@ impl Conversation {
         self.said.push((question, answer));
     }
 
-    /// The turns that lead to a question: at most `max_turns`, the oldest left out first. The image stands in the first.
+    /// The turns that lead to a question: at most `max_turns`, the oldest left out first. The images stand in the first.
     pub(super) fn turns(&self, question: &str, max_turns: u32) -> Vec<Turn> {
         // A question that waits for its answer, and pairs before it.
         let pairs = (max_turns as usize).saturating_sub(1) / 2;
@@ -44,9 +63,10 @@ impl Conversation {
             texts.push((Role::Assistant, if answer.trim().is_empty() { "…" } else { answer }));
         }
         texts.push((Role::User, question));
-        let mut image = self.image.clone();
+        let mut images = self.images.clone();
         let turn = |(role, text): (Role, &str)| {
-            let contents = image.take().map(Content::Image).into_iter().chain([Content::Text(text.to_owned())]);
+            let images = std::mem::take(&mut images).into_iter().map(Content::Image);
+            let contents = images.chain([Content::Text(text.to_owned())]);
             Turn { role: role.into(), parts: contents.map(|content| Part { content: Some(content) }).collect() }
         };
         texts.into_iter().map(turn).collect()
@@ -84,5 +104,24 @@ mod tests {
         assert_eq!(shown(&talk.turns("e?", 9)), ["1: [cat]e?"]);
         talk.show(Bytes::from_static(b"dog"));
         assert_eq!(shown(&talk.turns("e?", 9)), ["1: [dog]e?"]);
+    }
+
+    #[test]
+    fn images_taken_one_after_another_are_asked_about_together() {
+        let mut talk = Conversation::default();
+        for image in ["cat", "dog"] {
+            assert!(talk.has_room(2));
+            talk.join(Bytes::from_static(image.as_bytes()));
+        }
+        assert!(!talk.has_room(2) && talk.n_images() == 2);
+        assert_eq!(talk.image().map(|image| &image[..]), Some(&b"dog"[..]));
+        talk.add("a?".into(), "b".into());
+        assert_eq!(shown(&talk.turns("e?", 9)), ["1: [cat][dog]a?", "2: b", "1: e?"]);
+        assert!(talk.has_room(2), "the next one begins a conversation of its own");
+        talk.join(Bytes::from_static(b"cow"));
+        assert_eq!(shown(&talk.turns("e?", 9)), ["1: [cow]e?"]);
+        talk.join(Bytes::from_static(b"owl"));
+        talk.forget();
+        assert_eq!(shown(&talk.turns("e?", 9)), ["1: [owl]e?"]);
     }
 }

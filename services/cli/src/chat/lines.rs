@@ -1,8 +1,12 @@
-//! Lines of standard input, read by a thread of their own: a read that waits must not keep the program from ending.
+//! Lines, from a terminal or a pipe, read by a thread of their own: a read that waits must not keep the program from ending.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{BufRead, IsTerminal, Read};
+use std::path::PathBuf;
 
 use tokio::sync::mpsc;
+
+use super::editor::{Prompt, Typed};
+use crate::failure::Stopped;
 
 /// Most bytes of a line: a prompt ends far below, and one without end must not fill the memory.
 const MAX_BYTES: u64 = 1 << 20;
@@ -10,40 +14,77 @@ const MAX_BYTES: u64 = 1 << 20;
 /// What a person or a script types.
 #[derive(Debug)]
 pub(super) struct Lines {
-    receiver: mpsc::Receiver<Result<String, String>>,
-    /// Somebody sits there.
-    is_interactive: bool,
+    receiver: mpsc::Receiver<Event>,
+    /// Asks for one more line: a prompt must not stand there while an answer is written. None for a pipe, which is read ahead.
+    asking: Option<mpsc::Sender<()>>,
+}
+
+/// What came of reading one line.
+#[derive(Debug)]
+enum Event {
+    Line(Result<String, String>),
+    Interrupt,
 }
 
 impl Lines {
-    /// Begins to read. The thread ends with the input, or with the program.
-    pub(super) fn of_standard_input() -> Self {
-        let (sender, receiver) = mpsc::channel(1);
+    /// Begins to read: with an editor where somebody sits there, which remembers lines in `history`. The thread ends with the
+    /// input, or with the program.
+    pub(super) fn begin(history: Option<PathBuf>) -> Self {
         let is_interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        // A terminal that cannot be edited on can still be read.
+        let prompt = is_interactive.then(|| Prompt::open(history).ok()).flatten();
+        let (sender, receiver) = mpsc::channel(1);
+        let Some(mut prompt) = prompt else {
+            std::thread::spawn(move || read_ahead(&sender));
+            return Self { receiver, asking: None };
+        };
+        let (asking, mut asked) = mpsc::channel(1);
         std::thread::spawn(move || {
-            let mut input = std::io::stdin().lock();
-            while let Some(line) = next(&mut input) {
-                if sender.blocking_send(line).is_err() {
+            while asked.blocking_recv().is_some() {
+                let typed = match prompt.line() {
+                    Typed::Line(line) => Event::Line(Ok(line)),
+                    Typed::Interrupt => Event::Interrupt,
+                    Typed::End => break,
+                };
+                if sender.blocking_send(typed).is_err() {
                     break;
                 }
             }
         });
-        Self { receiver, is_interactive }
+        Self { receiver, asking: Some(asking) }
     }
 
     /// Whether somebody sits there.
     pub(super) fn is_interactive(&self) -> bool {
-        self.is_interactive
+        self.asking.is_some()
     }
 
-    /// The next line, after a prompt where somebody sits there; `None` at the end. Errors say what is wrong with the line.
-    pub(super) async fn next(&mut self) -> Option<Result<String, String>> {
-        if self.is_interactive {
-            eprint!("> ");
-            // A prompt that does not show is no reason to stop.
-            let _ = std::io::stderr().flush();
+    /// The next line, after a prompt where somebody sits there; `None` at the end. The inner error says what is wrong with the
+    /// line.
+    ///
+    /// # Errors
+    /// Ctrl-c at the prompt.
+    pub(super) async fn next(&mut self) -> Result<Option<Result<String, String>>, Stopped> {
+        if let Some(asking) = &self.asking
+            && asking.send(()).await.is_err()
+        {
+            return Ok(None);
         }
-        self.receiver.recv().await
+        match self.receiver.recv().await {
+            Some(Event::Line(line)) => Ok(Some(line)),
+            Some(Event::Interrupt) => Err(Stopped),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Reads standard input to its end.
+fn read_ahead(sender: &mpsc::Sender<Event>) {
+    let mut input = std::io::stdin().lock();
+    while let Some(line) = next(&mut input) {
+        if sender.blocking_send(Event::Line(line)).is_err() {
+            break;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 import { announce, byId } from "./dom.js";
 import { bytesText } from "./format.js";
 import { icon } from "./icons.js";
+import { canvasOf, isExtended, marginsText } from "./margins.js";
 import { fittingSize } from "./model.js";
 import { Options } from "./options.js";
 import { Sources, sourceOfFile } from "./sources.js";
@@ -25,6 +26,8 @@ export class Composer {
   #mode = "draw";
   #running = false;
   #last = "";
+  /** The margins of the attached picture, in words. */
+  #margins = "";
   #hooks;
   options = new Options();
   sources = new Sources();
@@ -41,7 +44,7 @@ export class Composer {
     byId("modes").addEventListener("change", (event) => this.setMode(event.target.value));
     this.#prompt.addEventListener("input", () => this.#typed());
     this.#prompt.addEventListener("keydown", (event) => this.#key(event));
-    this.sources.addEventListener("change", () => this.#say(null));
+    this.sources.addEventListener("change", () => this.#attached());
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.#running) this.#hooks.onStop();
@@ -117,7 +120,7 @@ export class Composer {
       this.#typed();
     }
     if (param && this.options.showError(param, message)) return;
-    if (["prompt", "image", "mask", "feather"].includes(param) || param?.startsWith("messages")) this.#say(message);
+    if (["prompt", "image", "mask", "feather", "extend"].includes(param) || param?.startsWith("messages")) this.#say(message);
   }
 
   #request() {
@@ -142,15 +145,18 @@ export class Composer {
     const options = this.options.values();
     if (!options) return null;
     const sources = mode === "draw" ? [] : this.sources.all;
-    if (mode === "edit" && !options.size) {
+    // With margins the server makes the size that they ask for.
+    const extended = mode === "edit" && isExtended(sources[0]);
+    if (mode === "edit" && !options.size && !extended) {
       const size = fittingSize(sources[0], this.#model);
       if (size) options.size = size;
     }
     if (mode !== "ask" && this.options.checked("preview")) options.partial_images = Math.min(PREVIEWS, limits.max_partial_images ?? 3);
     const { defaults, name } = this.#model;
-    const shape = options.size ? options.size.split("x").map(Number) : [defaults.width, defaults.height];
+    const around = extended ? Object.values(canvasOf(sources[0])) : [defaults.width, defaults.height];
+    const shape = options.size ? options.size.split("x").map(Number) : around;
     // The default number of iterations is told for the default size only.
-    const iterations = options.iterations ?? (options.size && options.size !== `${defaults.width}x${defaults.height}` ? null : defaults.iterations);
+    const iterations = options.iterations ?? (shape.join("x") !== `${defaults.width}x${defaults.height}` ? null : defaults.iterations);
     return { mode, prompt, options, sources, shape, iterations, history: [], model: name, remembers: this.options.checked("history") };
   }
 
@@ -167,6 +173,14 @@ export class Composer {
       this.#prompt.value = this.#last;
       this.#typed();
     }
+  }
+
+  /** Another picture, or other margins: a size that was chosen before would cut them off. */
+  #attached() {
+    this.#say(null);
+    const margins = this.#mode === "edit" ? marginsText(this.sources.all[0]) : "";
+    if (margins !== this.#margins && margins !== "") this.options.clear("edit-size");
+    this.#margins = margins;
   }
 
   #typed() {

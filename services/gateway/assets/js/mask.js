@@ -1,51 +1,19 @@
-// Masks: which part of a picture an edit redraws, as a file and painted by hand. A mask is a PNG of the picture's size,
-// transparent where the picture is redrawn and opaque elsewhere, as OpenAI's API has it.
+// The dialog in which a part of a picture is marked to be redrawn, and how much is drawn around it.
 
 import { announce, byId, button, el } from "./dom.js";
 import { icon } from "./icons.js";
+import { canvasOf, isExtended, MarginFields, marginsOf } from "./margins.js";
+import { fileOf, isPainted, PAINT, restore } from "./paint.js";
 
 /** Longest side of what is painted on; the mask itself has the picture's size. */
 const SIDE = 1024;
 /** Widths of the brush, and how far a key moves it, in hundredths of the longer side. */
 const WIDTHS = { min: 1, max: 40, standard: 10 };
 const STEP = 2;
-/** What paint looks like; only how opaque it is counts. */
-const PAINT = "#2b4bbd";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const HELP = "Paint over what is to be redrawn; the rest stays as it is, pixel by pixel. With the keyboard: arrows move the brush, Space paints, X erases, [ and ] change its width.";
+const HELP = "Paint over what is to be redrawn, or draw around the picture; the rest stays as it is, pixel by pixel. With the keyboard: arrows move the brush, Space paints, X erases, [ and ] change its width.";
 
-/** Whether any pixel of a canvas is painted. */
-function isPainted(canvas) {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  for (let i = 3; i < data.length; i += 4) if (data[i] > 127) return true;
-  return false;
-}
-
-/** The mask's file for what is painted, at the size of the picture. */
-function fileOf(painted, { width, height }) {
-  const canvas = el("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  context.fillRect(0, 0, width, height);
-  // Without smoothing a pixel is either of the two.
-  context.imageSmoothingEnabled = false;
-  context.globalCompositeOperation = "destination-out";
-  context.drawImage(painted, 0, 0, width, height);
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The mask could not be made."))), "image/png"));
-}
-
-/** Paints what a mask's file redraws. */
-async function restore(canvas, blob) {
-  const context = canvas.getContext("2d");
-  context.fillStyle = PAINT;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  const bitmap = await createImageBitmap(blob);
-  context.globalCompositeOperation = "destination-out";
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  context.globalCompositeOperation = "source-over";
-  bitmap.close();
-}
-
-/** The dialog to paint a mask in. */
+/** The dialog to paint a mask and to set margins in. */
 export class MaskPainter {
   #dialog = byId("mask");
   #canvas;
@@ -54,6 +22,11 @@ export class MaskPainter {
   #feather = el("input", { type: "range", id: "mask-feather", min: "0", max: "32", value: "0" });
   #erase = button("Erase", icon("erase"), () => this.#setErasing(!this.#erasing), { "aria-pressed": "false" });
   #erasing = false;
+  #margins = new MarginFields(() => this.#showMargins());
+  /** The picture with what is painted on it, and around both the margins. */
+  #stage;
+  #around;
+  #source;
   #at = [0, 0];
   #last = null;
 
@@ -64,13 +37,18 @@ export class MaskPainter {
     this.#width.addEventListener("input", () => this.#showCursor());
   }
 
-  /** Opens on a source; `done` takes its new mask, { blob, feather }, or null. Closed otherwise, nothing changes. */
+  /**
+   * Opens on a source; `done` takes what has changed of it: its `mask`, { blob, feather }, and its margins, `extend`, the four
+   * sides with a `feather` of their own, or null for none. Closed otherwise, nothing changes.
+   */
   async open(source, done) {
     const scale = Math.min(1, SIDE / Math.max(source.width, source.height));
     const size = { width: Math.max(1, Math.round(source.width * scale)), height: Math.max(1, Math.round(source.height * scale)) };
     this.#canvas = el("canvas", { ...size, class: "mask-canvas", tabIndex: 0, role: "application", "aria-label": "Part to redraw", "aria-describedby": "mask-help" });
     if (source.mask) await restore(this.#canvas, source.mask.blob);
-    this.#feather.value = String(source.mask?.feather ?? 0);
+    this.#source = source;
+    this.#margins.values = marginsOf(source);
+    this.#feather.value = String(source.mask?.feather ?? source.extend?.feather ?? 0);
     this.#at = [size.width / 2, size.height / 2];
     this.#setErasing(false);
     this.#listen();
@@ -82,26 +60,26 @@ export class MaskPainter {
 
   #content(source, done) {
     const close = el("button", { type: "button", class: "quiet", "aria-label": "Close", title: "Close (Esc)", on: { click: () => this.#dialog.close() } }, icon("close"));
-    const stage = el("div", { class: "mask-stage" }, el("img", { src: source.url, alt: source.label }), this.#canvas, this.#cursor);
-    // As large as the window allows, in the picture's own shape, so that the canvas lies over it exactly.
-    stage.style.aspectRatio = `${source.width} / ${source.height}`;
-    stage.style.width = `min(100%, ${(55 * source.width) / source.height}dvh)`;
-    const finish = async (mask) => {
-      done(await mask);
+    this.#stage = el("div", { class: "mask-stage" }, el("img", { src: source.url, alt: source.label }), this.#canvas, this.#cursor);
+    this.#around = el("div", { class: "mask-around" }, this.#stage);
+    this.#showMargins();
+    const finish = async () => {
+      done({ mask: await this.#mask(source), extend: this.#extend() });
       this.#dialog.close();
     };
-    const use = el("button", { type: "button", class: "mask-use", on: { click: () => finish(this.#mask(source)) } }, "Use mask");
+    const use = el("button", { type: "button", class: "mask-use", on: { click: finish } }, "Use this");
     const tools = [
       el("label", { for: "mask-width" }, "Brush ", this.#width),
       el("label", { for: "mask-feather" }, "Soft edge ", this.#feather),
       this.#erase,
       button("Invert", icon("half"), () => this.#invert()),
       button("Clear", icon("trash"), () => this.#clear()),
+      this.#margins.node,
     ];
     return [
-      el("header", { class: "sheet-head" }, el("h2", {}, "Mark what to redraw"), close),
+      el("header", { class: "sheet-head" }, el("h2", {}, "What to redraw"), close),
       el("p", { class: "mask-help", id: "mask-help" }, HELP),
-      el("div", { class: "mask-box" }, stage),
+      el("div", { class: "mask-box" }, this.#around),
       el("div", { class: "mask-tools" }, tools, use),
     ];
   }
@@ -109,6 +87,22 @@ export class MaskPainter {
   async #mask(source) {
     if (!isPainted(this.#canvas)) return null;
     return { blob: await fileOf(this.#canvas, source), feather: Number(this.#feather.value) };
+  }
+
+  #extend() {
+    const extend = { ...this.#margins.values, feather: Number(this.#feather.value) };
+    return isExtended({ extend }) ? extend : null;
+  }
+
+  /** Lays the picture out in its margins: as large as the window allows, the canvas exactly over it. */
+  #showMargins() {
+    const source = { ...this.#source, extend: this.#margins.values };
+    const { width, height } = canvasOf(source);
+    this.#around.style.aspectRatio = `${width} / ${height}`;
+    this.#around.style.width = `min(100%, ${(50 * width) / height}dvh)`;
+    const percent = (part, whole) => `${(100 * part) / whole}%`;
+    const place = { left: percent(source.extend.left, width), top: percent(source.extend.top, height), width: percent(source.width, width), height: percent(source.height, height) };
+    Object.assign(this.#stage.style, place);
   }
 
   #listen() {
@@ -211,6 +205,8 @@ export class MaskPainter {
 
   #clear() {
     this.#canvas.getContext("2d").clearRect(0, 0, this.#canvas.width, this.#canvas.height);
-    announce("Mask cleared");
+    this.#margins.values = { left: 0, top: 0, right: 0, bottom: 0 };
+    this.#showMargins();
+    announce("Nothing is marked");
   }
 }

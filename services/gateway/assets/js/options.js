@@ -81,6 +81,15 @@ export class Options {
     this.#showSummary();
   }
 
+  /** Empties one field, shown or not. */
+  clear(id) {
+    const field = this.#fields.find((field) => field.id === id);
+    if (!field) return;
+    field.input.value = "";
+    this.#mark(field, null);
+    this.#showSummary();
+  }
+
   /** Shows an error of the server at its field; false when there is no such field here. */
   showError(api, message) {
     const field = this.#shown().find((field) => field.api === api);

@@ -1,6 +1,8 @@
 // Requests as the API takes them. A request of this page is
 // { mode: "draw" | "edit" | "ask", prompt, options, sources, history }: `options` has the API's names and only what was set,
-// `sources` are attached pictures (of an edit perhaps with a `mask`, { blob, feather }), `history` earlier questions about them.
+// `sources` are attached pictures (of an edit perhaps with a `mask`, { blob, feather }, and margins, `extend`), `history` earlier questions about them.
+
+import { featherOf, marginsOf, SIDES } from "./margins.js";
 
 /** JSON whose seed is a bare number of any length; `seed` is a string of digits. */
 function withSeed(body, seed) {
@@ -17,17 +19,22 @@ export function jsonBody({ prompt, options }) {
 /** What the file of a mask is called, here and in the code that is shown. */
 export const MASK_NAME = "mask.png";
 
+/** What an edit has besides: margins, and how soft the seam is. */
+export function changeOf(source) {
+  const margins = marginsOf(source);
+  const sides = SIDES.filter((side) => margins[side] > 0).map((side) => [`extend_${side}`, margins[side]]);
+  const feather = featherOf(source);
+  return { ...Object.fromEntries(sides), ...(feather > 0 ? { feather } : {}) };
+}
+
 /** The form of an edit. */
 export function editForm({ prompt, options, sources }) {
   const form = new FormData();
   form.append("image", sources[0].blob, sources[0].name);
   form.append("prompt", prompt);
   const { mask } = sources[0];
-  if (mask) {
-    form.append("mask", mask.blob, MASK_NAME);
-    form.append("feather", String(mask.feather));
-  }
-  for (const [name, value] of Object.entries(options)) form.append(name, String(value));
+  if (mask) form.append("mask", mask.blob, MASK_NAME);
+  for (const [name, value] of Object.entries({ ...options, ...changeOf(sources[0]) })) form.append(name, String(value));
   form.append("response_format", "b64_json");
   form.append("stream", "true");
   return form;

@@ -63,7 +63,7 @@ async function pictureOf(request, event, index) {
   const { prompt, mode, sources, model } = request;
   const { partial_images: _, ...options } = request.options;
   const seed = event.seed === undefined ? (options.seed ?? null) : String(event.seed);
-  const [source] = sources.map(({ blob, name, label, width, height, mask }) => ({ blob, name, label, width, height, mask: mask ?? null }));
+  const [source] = sources.map(({ blob, name, label, width, height, mask, extend }) => ({ blob, name, label, width, height, mask: mask ?? null, extend: extend ?? null }));
   return { blob, width, height, prompt, mode, model, options, seed, index, source: source ?? null };
 }
 

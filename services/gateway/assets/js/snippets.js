@@ -1,15 +1,14 @@
-// The same request for other tools: curl and Python over HTTP, grpcurl over gRPC. Prompts are quoted for each language, so that
+// The same request for other tools: curl over HTTP, grpcurl and our Python package over gRPC. Prompts are quoted for each language, so that
 // pasting one into a shell runs nothing but the request.
 
-import { MASK_NAME } from "./requests.js";
+import { isExtended, marginsOf, SIDES } from "./margins.js";
+import { pythonCode } from "./python.js";
+import { changeOf, MASK_NAME } from "./requests.js";
 
 /** A string as one word of a POSIX shell. */
 export function shellWord(text) {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
-
-/** A string or a number as a literal of Python: what JSON escapes in a string, Python reads the same. */
-const literal = JSON.stringify;
 
 /** Base64 of a file in the middle of a shell word; without options of `base64` that only some systems have. */
 const inlined = (name) => `'"$(base64 < ${shellWord(name)} | tr -d '\\n')"'`;
@@ -20,10 +19,10 @@ function json(body, indent) {
   return text.replace(/("seed": ?)"(\d+)"/, "$1$2");
 }
 
-/** The options with the seed that was used in place of the one that was asked for, and of an edit how soft its mask is. */
+/** The options with the seed that was used in place of the one that was asked for, and what an edit has besides. */
 function exact({ mode, options, seed, source }) {
   const { partial_images: _, ...given } = options;
-  const rest = mode === "edit" && source?.mask?.feather ? { ...given, feather: source.mask.feather } : given;
+  const rest = mode === "edit" ? { ...given, ...changeOf(source) } : given;
   return seed === null || seed === undefined ? rest : { ...rest, seed: String(seed) };
 }
 
@@ -31,7 +30,7 @@ const extensionOf = (options) => ({ jpeg: "jpg", webp: "webp" })[options.output_
 
 /** Code for a made picture or a question, as { curl, grpcurl, python }. `origin` is this server, `model` what it serves. */
 export function snippets(made, origin, model) {
-  return { curl: curl(made, origin), grpcurl: grpcurl(made, origin, model), python: python(made, origin) };
+  return { curl: curl(made, origin), grpcurl: grpcurl(made, origin, model), python: python(made, origin, model) };
 }
 
 function sourceName(made, i = 0) {
@@ -70,7 +69,7 @@ function curl(made, origin) {
 }
 
 /** Options that proto JSON writes otherwise. */
-const OTHERWISE = ["feather", "size", "output_format", "negative_prompt", "guidance_schedule"];
+const OTHERWISE = ["feather", "size", "output_format", "negative_prompt", "guidance_schedule", ...SIDES.map((side) => `extend_${side}`)];
 const FORMATS = { jpeg: "IMAGE_FORMAT_JPEG", webp: "IMAGE_FORMAT_WEBP", png: "IMAGE_FORMAT_PNG" };
 
 /** Options as the ImageOptions message in proto JSON. */
@@ -94,7 +93,9 @@ function grpcurl(made, origin, model) {
   }
   const file = (i) => inlined(sourceName(made, i));
   if (made.mode === "edit") {
-    const where = made.source?.mask ? { mask: { image: "@MASK@", convention: "MASK_CONVENTION_TRANSPARENT" }, feather: options.feather } : {};
+    const mask = made.source?.mask ? { mask: { image: "@MASK@", convention: "MASK_CONVENTION_TRANSPARENT" } } : {};
+    const extend = isExtended(made.source) ? { extend: marginsOf(made.source) } : {};
+    const where = { ...mask, ...extend, feather: options.feather };
     const body = shellWord(JSON.stringify({ image: "@IMAGE0@", ...where, instruction: made.prompt, ...negative, options: imageOptions(options) }, null, 2));
     const filled = body.replace("@IMAGE0@", () => file(0)).replace("@MASK@", () => inlined(MASK_NAME));
     return `printf '%s' ${filled} |\n  ${call("Edit", "-d @")} |\n  ${save}\n`;
@@ -105,29 +106,9 @@ function grpcurl(made, origin, model) {
   return `printf '%s' ${filled} |\n  ${call("Understand", "-d @")} |\n  jq -j '.text_delta // .textDelta // empty'\n`;
 }
 
-function python(made, origin) {
+function python(made, origin, model) {
   const options = exact(made);
-  const client = `import base64\n\nfrom openai import OpenAI  # pip install openai\n\nclient = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key="none")\n`;
-  const known = made.mode === "ask" ? ["seed", "temperature", "top_p", "max_tokens"] : ["size", "n", "output_format"];
-  const value = (name, v) => (name === "seed" ? v : literal(v));
-  const plain = Object.entries(options).filter(([name]) => known.includes(name)).map(([name, v]) => `    ${name}=${value(name, v)},\n`);
-  const own = Object.entries(options).filter(([name]) => !known.includes(name)).map(([name, v]) => `${literal(name)}: ${value(name, v)}`);
-  const extra = own.length > 0 ? `    extra_body={${own.join(", ")}},\n` : "";
-  const model = `    model=${literal(made.model)},\n`;
-  const save = `with open("picture.${extensionOf(options)}", "wb") as file:\n    file.write(base64.b64decode(result.data[0].b64_json))\n`;
-  if (made.mode === "draw") {
-    return `${client}result = client.images.generate(\n${model}    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
-  }
-  if (made.mode === "edit") {
-    const mask = made.source?.mask ? `    mask=open(${literal(MASK_NAME)}, "rb"),\n` : "";
-    return `${client}result = client.images.edit(\n${model}    image=open(${literal(sourceName(made))}, "rb"),\n${mask}    prompt=${literal(made.prompt)},\n${plain.join("")}${extra})\n${save}`;
-  }
-  const uri = (source) => `{"type": "image_url", "image_url": {"url": data_uri(${literal(source.name)}, ${literal(source.blob.type)})}}`;
-  const messages = turnsOf(made).map(({ role, text, pictures }) => {
-    if (pictures.length === 0) return `        {"role": ${literal(role)}, "content": ${literal(text)}},\n`;
-    const parts = [...pictures.map((i) => uri(made.sources[i])), `{"type": "text", "text": ${literal(text)}}`];
-    return `        {"role": ${literal(role)}, "content": [\n${parts.map((part) => `            ${part},\n`).join("")}        ]},\n`;
-  });
-  const helper = `\n\ndef data_uri(path, media_type):\n    with open(path, "rb") as file:\n        return f"data:{media_type};base64," + base64.b64encode(file.read()).decode()\n\n\n`;
-  return `${client}${helper}answer = client.chat.completions.create(\n${model}    messages=[\n${messages.join("")}    ],\n${plain.join("")}${extra})\nprint(answer.choices[0].message.content)\n`;
+  const address = origin.startsWith("https:") ? `https://${model.grpcAddress}` : model.grpcAddress;
+  const turns = made.mode === "ask" ? turnsOf(made) : [];
+  return pythonCode({ made, options, turns, name: (i) => sourceName(made, i), address, file: `picture.${extensionOf(options)}` });
 }

@@ -3,6 +3,7 @@
 import { announce, byId, el, iconButton } from "./dom.js";
 import { bytesText } from "./format.js";
 import { icon } from "./icons.js";
+import { isExtended, marginsText } from "./margins.js";
 import { MaskPainter } from "./mask.js";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"];
@@ -80,14 +81,20 @@ export class Sources extends EventTarget {
 
   /** Lets the person paint; what they mark replaces the mask that was. */
   #mark(source) {
-    return this.#painter.open(source, (mask) => {
+    return this.#painter.open(source, (change) => {
       // Another object: a request under way keeps the mask that it was sent with.
-      const marked = { ...source, mask };
+      const marked = { ...source, ...change };
       this.#sources = this.#sources.map((other) => (other === source ? marked : other));
-      announce(mask ? "A part is marked to be redrawn" : "Nothing is marked: everything is redrawn");
+      announce(this.#words(marked) || "Nothing is marked: everything is redrawn");
       this.#show();
       byId("prompt").focus();
     });
+  }
+
+  /** What of a source is redrawn, where that is not all of it. */
+  #words(source) {
+    const margins = isExtended(source) && `around it: ${marginsText(source)}`;
+    return [source.mask && "a part", margins].filter(Boolean).join(" · ");
   }
 
   #show() {
@@ -104,11 +111,11 @@ export class Sources extends EventTarget {
       icon("close"),
     );
     const thumb = source.url ? el("img", { class: "tray-thumb", src: source.url, alt: "" }) : el("span", { class: "tray-thumb" }, icon("picture"));
-    const marked = this.#isMaskable && source.mask ? `${size} · a part` : size;
+    const marked = [size, this.#isMaskable && this.#words(source)].filter(Boolean).join(" · ");
     const words = el("span", { class: "tray-words" }, el("span", { class: "tray-label" }, source.label), el("span", { class: "tray-size" }, marked));
     // What the browser cannot show cannot be painted on.
     const canMark = this.#isMaskable && source.url && source.width;
-    const mark = canMark ? iconButton(source.mask ? "Change what to redraw" : "Mark what to redraw", icon("brush"), () => this.#mark(source)) : null;
+    const mark = canMark ? iconButton(this.#words(source) ? "Change what to redraw" : "Mark what to redraw", icon("brush"), () => this.#mark(source)) : null;
     return el("li", { class: "tray-item" }, thumb, words, mark, remove);
   }
 }

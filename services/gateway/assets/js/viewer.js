@@ -3,6 +3,7 @@
 import { announce, button, byId, el } from "./dom.js";
 import { copyText, fileName } from "./format.js";
 import { icon } from "./icons.js";
+import { isExtended, marginsText } from "./margins.js";
 import { MASK_NAME } from "./requests.js";
 import { snippets } from "./snippets.js";
 
@@ -66,6 +67,7 @@ export class Viewer {
     const rows = Object.entries(facts).map(([name, value]) => [NAMES[name] ?? name, String(value)]);
     const from = made.source ? [made.source] : (made.sources ?? []);
     if (made.mode === "edit" && made.source?.mask) rows.unshift(["Redrawn", sourceLink({ blob: made.source.mask.blob, name: MASK_NAME })]);
+    if (made.mode === "edit" && isExtended(made.source)) rows.unshift(["Drawn around it", marginsText(made.source)]);
     if (from.length > 0) rows.unshift([made.mode === "ask" ? "About" : "From", from.map(sourceLink)]);
     rows.push(["Model", made.model]);
     if (made.at) rows.push(["Made", new Date(made.at).toLocaleString()]);

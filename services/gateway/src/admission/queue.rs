@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use unipic_api::{ApiError, Reason};
 use unipic_serving::Tenant;
 

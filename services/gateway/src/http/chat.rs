@@ -85,10 +85,11 @@ pub(super) async fn complete<B: Backends>(
     let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
     let mut talk = Talk::new(&model, question.include_usage);
     if question.is_streamed {
-        let events = stream::begun(events).await?;
+        let begun = stream::begun(events).await?;
         let first = futures::stream::iter([talk.opening()]);
-        let rest = events.map(move |event| talk.events(event)).flat_map(futures::stream::iter);
-        return Ok(stream::response(first.chain(rest)));
+        return Ok(stream::response(begun, move |events| {
+            first.chain(events.map(move |event| talk.events(event)).flat_map(futures::stream::iter))
+        }));
     }
     Ok(reply(StatusCode::OK, &talk.whole(events).await?))
 }

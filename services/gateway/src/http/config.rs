@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use axum::http::uri::Authority;
 use serde::Deserialize;
 use unipic_serving::{ListenAddress, Listener, Problems, Validate};
 
@@ -16,6 +17,9 @@ pub struct HttpConfig {
     /// Origins of other sites whose pages may use the API, such as `https://example.org`. None by default: then browsers
     /// let only pages of this server use it.
     pub cors_origins: Vec<String>,
+    /// Names that requests may have in their Host header besides those of this machine, without ports. Where any is listed,
+    /// the header is judged on every address; otherwise only on loopback and without keys.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// Where the HTTP API listens.
@@ -94,6 +98,11 @@ impl Validate for HttpConfig {
                 "cors_origins",
                 format!("{origin:?} is not of the form https://host or http://host:port"),
             );
+        }
+        for host in &self.allowed_hosts {
+            // Without a port: a server behind a proxy does not know which one its clients see.
+            let is_right = host.parse::<Authority>().is_ok_and(|authority| authority.host() == host);
+            problems.check(is_right, "allowed_hosts", format!("{host:?} is no host's name or address"));
         }
     }
 }

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use unipic_api::{ApiError, Reason};
+use unipic_serving::refusal_of;
+use unipic_telemetry::web::{Ending, Outcome};
 
 use super::reply;
 
@@ -24,12 +26,20 @@ pub(super) struct HttpError {
     param: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    /// What is counted of it.
+    ending: Ending,
 }
 
 impl HttpError {
     /// An error without a field and a time to come back.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, param: None, message: message.into(), retry_after: None }
+        let ending = Ending { refusal: status.is_client_error().then_some("invalid"), ..Ending::of_status(status) };
+        Self { status, code, param: None, message: message.into(), retry_after: None, ending }
+    }
+
+    /// What is counted of it.
+    pub(super) fn ending(&self) -> Ending {
+        self.ending
     }
 
     /// The same, blaming a field.
@@ -87,7 +97,8 @@ impl From<Status> for HttpError {
     fn from(status: Status) -> Self {
         let error = ApiError::from_status(&status);
         let message = error.to_string();
-        let with = |status, code| Self::new(status, code, &message);
+        let ending = Ending { code: error.code(), refusal: refusal_of(&error) };
+        let with = |status, code| Self { ending, ..Self::new(status, code, &message) };
         match error {
             ApiError::Invalid(violations) => Self {
                 param: violations.into_iter().next().map(|violation| violation.field),
@@ -118,6 +129,9 @@ impl From<Status> for HttpError {
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = reply(self.status, &self.to_json());
+        let outcome = Outcome::default();
+        outcome.set(self.ending);
+        response.extensions_mut().insert(outcome);
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -109,8 +109,10 @@ fn margins(fields: &mut Fields) -> Option<pb::Margins> {
 async fn answer(events: EventStream<ImageEvent>, mut told: Told) -> Result<Response, HttpError> {
     let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
     if told.is_streamed() {
-        let events = stream::begun(events).await?;
-        return Ok(stream::response(events.map(move |event| told.events(event)).flat_map(futures::stream::iter)));
+        let begun = stream::begun(events).await?;
+        return Ok(stream::response(begun, move |events| {
+            events.map(move |event| told.events(event)).flat_map(futures::stream::iter)
+        }));
     }
     told.whole(events).await
 }

@@ -13,12 +13,12 @@ use super::images::MAX_PARTIAL_IMAGES;
 use super::{now, reply};
 use crate::backends::Backends;
 use crate::gateway::Gateway;
-use crate::model::Model;
+use crate::model::{Model, Named};
 
 /// The list of models: this server has one.
 pub(super) async fn list<B: Backends>(State(gateway): State<Gateway<B>>) -> Result<Response, HttpError> {
     let model = gateway.model()?;
-    Ok(reply(StatusCode::OK, &json!({ "object": "list", "data": [entry(&model)] })))
+    Ok(reply(StatusCode::OK, &json!({ "object": "list", "data": [entry(&model, gateway.grpc_port())] })))
 }
 
 /// One model.
@@ -28,7 +28,7 @@ pub(super) async fn one<B: Backends>(
 ) -> Result<Response, HttpError> {
     let model = gateway.model()?;
     check_name(Some(name), &model)?;
-    Ok(reply(StatusCode::OK, &entry(&model)))
+    Ok(reply(StatusCode::OK, &entry(&model, gateway.grpc_port())))
 }
 
 /// Refuses a request for another model than the one here.
@@ -46,7 +46,7 @@ fn started() -> u64 {
     *STARTED
 }
 
-fn entry(model: &Model) -> Value {
+fn entry(model: &Model, grpc_port: Option<u16>) -> Value {
     let told = model.to_response();
     json!({
         "id": told.name,
@@ -58,10 +58,12 @@ fn entry(model: &Model) -> Value {
             "stride": told.stride,
             "defaults": defaults(model),
             "limits": limits(&model.limits),
-            "encoder_paths": model.encoder_paths.iter().map(|path| encoder_name(*path)).collect::<Vec<_>>(),
+            "encoder_paths": model.encoder_paths.iter().map(|path| path.name()).collect::<Vec<_>>(),
             "notices": told.notices,
             "weights_sha256": told.weights_sha256,
             "server_version": told.server_version,
+            // At the host that this was asked of; null where it is not known.
+            "grpc_port": grpc_port,
         },
     })
 }
@@ -105,12 +107,5 @@ pub(super) fn schedule_name(schedule: i32) -> &'static str {
     match pb::GuidanceSchedule::try_from(schedule) {
         Ok(pb::GuidanceSchedule::Linear) => "linear",
         _ => "constant",
-    }
-}
-
-fn encoder_name(path: pb::EncoderPath) -> &'static str {
-    match path {
-        pb::EncoderPath::Siglip2 => "siglip2",
-        _ => "mar",
     }
 }

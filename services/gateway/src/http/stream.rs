@@ -9,28 +9,48 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::Peekable;
 use futures::{Stream, StreamExt};
+use unipic_telemetry::web::Outcome;
 
 use super::error::HttpError;
 
 /// A comment goes out when there was no event for so long: proxies close connections that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A flow whose first event has come.
+pub(super) struct Begun<S: Stream> {
+    events: Pin<Box<Peekable<S>>>,
+    /// How it ends, where it fails.
+    outcome: Outcome,
+}
+
 /// Waits for the first event, so that what fails at once is answered with its own status and not within a good one.
-pub(super) async fn begun<T, S>(events: S) -> Result<Pin<Box<Peekable<S>>>, HttpError>
+pub(super) async fn begun<T, S>(events: S) -> Result<Begun<impl Stream<Item = Result<T, HttpError>>>, HttpError>
 where
     S: Stream<Item = Result<T, HttpError>>,
 {
-    let mut events = Box::pin(events.peekable());
+    let outcome = Outcome::default();
+    let noted = outcome.clone();
+    let noting = events.inspect(move |event| {
+        if let Err(error) = event {
+            noted.set(error.ending());
+        }
+    });
+    let mut events = Box::pin(noting.peekable());
     match events.as_mut().peek().await {
         Some(Err(error)) => Err(error.clone()),
-        _ => Ok(events),
+        _ => Ok(Begun { events, outcome }),
     }
 }
 
-/// A response of events.
-pub(super) fn response(events: impl Stream<Item = Event> + Send + 'static) -> Response {
-    let events = Sse::new(kept_alive(events).map(Ok::<_, Infallible>));
+/// The response of a flow, by the events that are told of it.
+pub(super) fn response<S, E>(begun: Begun<S>, told: impl FnOnce(Pin<Box<Peekable<S>>>) -> E) -> Response
+where
+    S: Stream,
+    E: Stream<Item = Event> + Send + 'static,
+{
+    let events = Sse::new(kept_alive(told(begun.events)).map(Ok::<_, Infallible>));
     let mut response = events.into_response();
+    response.extensions_mut().insert(begun.outcome);
     // A proxy that gathers a response before it passes it on would make a stream pointless; this header is its word for it.
     response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response

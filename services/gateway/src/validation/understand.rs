@@ -1,4 +1,4 @@
-//! Understand and Embed.
+//! Understand.
 
 use unipic_api::{ApiError, pb};
 use unipic_imaging::Rgb8;
@@ -38,13 +38,6 @@ pub(crate) enum TurnPart {
     Image(Rgb8),
 }
 
-/// An image to embed.
-#[derive(Debug, Clone)]
-pub(crate) struct EmbedSpec {
-    pub(crate) image: Rgb8,
-    pub(crate) path: pb::EncoderPath,
-}
-
 /// Bytes of text that a token stands for, about.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -57,13 +50,6 @@ impl UnderstandSpec {
         };
         let prompt: u64 = self.turns.iter().flat_map(|(_, parts)| parts).map(part).sum();
         Work { kind: Kind::Answer, cost: prompt + u64::from(self.max_tokens), pixels: 0 }
-    }
-}
-
-impl EmbedSpec {
-    /// What it makes the server do.
-    pub(crate) fn work(&self, model: &Model) -> Work {
-        Work { kind: Kind::Embed, cost: u64::from(model.image_tokens(self.path)), pixels: 0 }
     }
 }
 
@@ -101,23 +87,8 @@ pub(crate) async fn understand(
     Ok(UnderstandSpec { turns, path, max_tokens, temperature, top_p, seed, stop, candidates })
 }
 
-/// Judges an Embed request.
-pub(crate) async fn embed(
-    request: pb::EmbedRequest,
-    model: &Model,
-    pictures: &Pictures,
-) -> Result<EmbedSpec, ApiError> {
-    let mut violations = Violations::default();
-    let path = encoder_path(&mut violations, request.encoder_path, model);
-    let decoded = pictures.decode_square(request.image, model.input_size(path)).await?;
-    let image = decoded.map_err(|error| violations.add("image", error.to_string())).ok();
-    violations.into_result()?;
-    let image = image.ok_or_else(|| ApiError::invalid("image", "must be an image file"))?;
-    Ok(EmbedSpec { image, path })
-}
-
 /// The encoder: the first that works when the request does not say.
-fn encoder_path(violations: &mut Violations, value: i32, model: &Model) -> pb::EncoderPath {
+pub(super) fn encoder_path(violations: &mut Violations, value: i32, model: &Model) -> pb::EncoderPath {
     let default = model.encoder_paths.first().copied().unwrap_or(pb::EncoderPath::Mar);
     let path = violations.choice("encoder_path", value, default);
     if !model.encoder_paths.contains(&path) {

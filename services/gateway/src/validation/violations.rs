@@ -22,6 +22,16 @@ impl Violations {
         if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
     }
 
+    /// True as long as nothing was noted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// INVALID_ARGUMENT with everything that was noted.
+    pub(crate) fn into_error(self) -> ApiError {
+        ApiError::Invalid(self.0)
+    }
+
     /// A whole number within bounds; returns the default when left out or wrong.
     pub(crate) fn count(
         &mut self,

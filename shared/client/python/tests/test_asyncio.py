@@ -26,14 +26,16 @@ def test_it_draws_edits_and_asks_as_the_other_client_does(server, client):
         drawing = await aio.generate("a red circle", seed=7, on_progress=steps.append, **CHEAP)
         edited = await aio.edit(drawing.image, "make the circle blue", seed=1, **CHEAP)
         answer = await aio.ask(edited.picture, "What is it?", max_tokens=8, on_text=deltas.append)
-        return drawing, edited, answer, await aio.model(), await aio.health()
+        embedded = await aio.embed(edited.picture, encoder_path="mar")
+        return drawing, edited, answer, embedded, await aio.model(), await aio.health()
 
-    drawing, edited, answer, model, health = run(server, body)
+    drawing, edited, answer, embedded, model, health = run(server, body)
     assert drawing.picture.data == client.generate("a red circle", seed=7, **CHEAP).picture.data
     other = client.edit(drawing.picture, "make the circle blue", seed=1, **CHEAP)
     # The files differ by the hash of their source, which here are two files of the same pixels.
     assert edited.image.tobytes() == other.image.tobytes()
     assert answer.text == client.ask(other.picture, "What is it?", max_tokens=8).text == "".join(deltas)
+    assert embedded == client.embed(other.picture, encoder_path="mar")
     assert model == client.model() and health == unipic.Health.SERVING
     assert [step.iteration for step in steps] == [0, 1, 2]
 

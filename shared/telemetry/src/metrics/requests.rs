@@ -1,4 +1,4 @@
-//! What is counted of every RPC that a server answers.
+//! What is counted of every request that a server answers, over gRPC or plain HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl RequestMetrics {
     /// Counts requests to `methods`, pairs of a path such as `/unipic.v1.UniPic/Generate` and its label.
     pub fn new(metrics: &Metrics, methods: impl IntoIterator<Item = (String, String)>, refusal_of: RefusalOf) -> Self {
         let counted = Self {
-            requests: metrics.counter("unipic.requests", "Requests that ended, by method and gRPC code."),
+            requests: metrics.counter("unipic.requests", "Requests that ended, by method or route and gRPC code."),
             duration: metrics.seconds("unipic.request.duration", "From a request's headers to its status."),
             running: metrics.level("unipic.requests_running", "Requests under way, those that wait included."),
             refused: metrics.counter("unipic.requests_refused", "Requests refused without work, by reason."),
@@ -41,6 +41,13 @@ impl RequestMetrics {
             counted.running.add(0, &[method(label)]);
         }
         counted
+    }
+
+    /// Counts requests to the routes of a plain HTTP service, each named as it is labelled: `POST /v1/images/edits`. Their
+    /// handlers say themselves why they refuse.
+    pub fn of_routes(metrics: &Metrics, routes: &[&'static str]) -> Self {
+        let pair = |route: &&'static str| ((*route).to_owned(), (*route).to_owned());
+        Self::new(metrics, routes.iter().map(pair), |_| None)
     }
 
     pub(crate) fn begin(&self, path: &str) -> RunningRequest {
@@ -66,12 +73,16 @@ pub(crate) struct RunningRequest {
 impl RunningRequest {
     /// Counts the end. `headers` are what carried the status, where one came.
     pub(crate) fn ended(self, code: Code, headers: Option<&HeaderMap>) {
+        let refusal = headers.filter(|_| code != Code::Ok).and_then(self.metrics.refusal_of);
+        self.ended_as(code, refusal);
+    }
+
+    /// Counts the end, and why it was refused, if it was.
+    pub(crate) fn ended_as(self, code: Code, refusal: Option<&'static str>) {
         let labels = [self.method, KeyValue::new("code", code_name(code))];
         self.metrics.requests.add(1, &labels);
         self.metrics.duration.record(self.started.elapsed().as_secs_f64(), &labels);
-        if code != Code::Ok
-            && let Some(reason) = headers.and_then(self.metrics.refusal_of)
-        {
+        if let Some(reason) = refusal {
             self.metrics.refused.add(1, &[KeyValue::new("reason", reason)]);
         }
     }

@@ -16,6 +16,7 @@ from .aio_stream import AsyncEvents
 from .answers import Answer, TextDelta, TextEvent, Turn, assistant, user
 from .client import Client
 from .connection import Tls
+from .embeddings import Embeddings
 from .errors import (
     Cancelled,
     DeadlineExceeded,
@@ -33,7 +34,7 @@ from .events import Progress, Queued, Resumed
 from .images import ImageFile, ImageInput
 from .model import Health, Limits, Model
 from .pictures import CropBox, Done, Drawing, ImageEvent, ImageSettings, Picture, Preview, Timings
-from .requests import AskOptions, CallOptions, DrawOptions, EditOptions, Margins
+from .requests import AskOptions, CallOptions, DrawOptions, EditOptions, EncoderPath, Margins
 from .retries import RetryPolicy
 from .stream import Events
 
@@ -51,6 +52,8 @@ __all__ = [
     "DrawOptions",
     "Drawing",
     "EditOptions",
+    "Embeddings",
+    "EncoderPath",
     "Events",
     "Health",
     "ImageEvent",

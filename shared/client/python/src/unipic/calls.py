@@ -14,9 +14,10 @@ from .errors import Unavailable
 from .events import Progress, Queued, Resumed
 from .images import ImageInput, file_bytes
 from .pictures import Done, Drawing, ImageEvent, Picture, Preview
-from .requests import ask_request, choice, edit_request, generate_request
+from .requests import ask_request, choice, edit_request, embed_request, generate_request
 from .retries import Attempts, RetryPolicy
 from .tracing import Headers, trace_headers
+from .v1 import tensor_pb2
 from .v1 import unipic_pb2 as pb
 
 EventT = TypeVar("EventT")
@@ -90,6 +91,12 @@ def ask_plan(parts: Sequence[str | ImageInput], history: Sequence[Turn], options
     turns = (*history, user(*parts))
     candidates = tuple(options.get("candidates", ()))
     return Plan("Understand", ask_request(turns, options), lambda m: text_event(m, turns, candidates), Answer)
+
+
+def embed_plan(image: ImageInput, encoder_path: str | None, options: Mapping[str, Any]) -> Plan[tensor_pb2.TensorFrame]:
+    """An image to embed. Its events are frames; whether they are all there, their header tells."""
+    request = embed_request(file_bytes(image, "image"), encoder_path, options)
+    return Plan("Embed", request, lambda message: message.frame, tensor_pb2.TensorFrame)
 
 
 def image_event(message: pb.GenerateResponse | pb.EditResponse) -> ImageEvent | None:
@@ -170,3 +177,25 @@ class DrawingInProgress:
         pictures = tuple(sorted(self._pictures, key=lambda picture: picture.number))
         done = self._done
         return Drawing(pictures, done.options, done.timings, done.weights_sha256, done.server_version)
+
+
+class AnswerInProgress:
+    """Collects the events of a question into its answer, and tells who listens."""
+
+    def __init__(self, on_text: OnText | None) -> None:
+        self._on_text = on_text
+        self._answer: Answer | None = None
+
+    def take(self, event: TextEvent) -> None:
+        """Takes the next event. Whatever a listener raises goes through."""
+        match event:
+            case TextDelta() if self._on_text is not None:
+                self._on_text(event.text)
+            case Answer():
+                self._answer = event
+
+    def result(self) -> Answer:
+        """The answer. Raises Unavailable where the stream ended without one."""
+        if self._answer is None:
+            raise cut_short()
+        return self._answer

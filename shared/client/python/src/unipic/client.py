@@ -3,70 +3,42 @@
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
-from .answers import Answer, TextDelta, TextEvent, Turn
+from .answers import Answer, TextEvent, Turn
 from .calls import (
+    AnswerInProgress,
     DrawingInProgress,
     EventT,
     OnPreview,
     OnProgress,
     OnText,
     Plan,
-    Settings,
     ask_plan,
-    cut_short,
     edit_plan,
+    embed_plan,
     generate_plan,
     with_previews,
 )
-from .connection import Tls, channel_arguments
+from .connected import HEALTH_POLL, Connected, health_of
+from .embeddings import Embeddings, joined
 from .errors import DeadlineExceeded, Unavailable
 from .images import ImageInput
 from .model import Health, Model
 from .pictures import Drawing, ImageEvent
-from .requests import AskOptions, CallOptions, DrawOptions, EditOptions
+from .requests import AskOptions, CallOptions, DrawOptions, EditOptions, EncoderPath
 from .retries import Attempts, RetryPolicy
 from .stream import Events, answer
 from .v1 import unipic_pb2 as pb
-from .v1 import unipic_pb2_grpc
-
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-DEFAULT_TIMEOUT = 3600.0
-"""Seconds: a generation on a small machine takes minutes."""
-HEALTH_POLL = 0.1
-"""Seconds between two looks at a server that is waited for."""
 
 
-class Client:
+class Client(Connected):
     """A client of a UniPic server. Safe to share between threads; close it, or use it in a `with` block."""
 
-    def __init__(
-        self,
-        address: str = DEFAULT_ADDRESS,
-        *,
-        api_key: str | None = None,
-        tls: Tls | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        retries: RetryPolicy | None = None,
-    ) -> None:
-        """Prepares a client; it connects at the first call.
-
-        `address` is `host:port`, `http://host:port`, `https://host:port` or `unix:/path`. `api_key` is sent with every call,
-        and over `http://` to another host can be read on the way. `timeout` is that of calls without their own, in seconds.
-        Raises ValueError for values that cannot be, OSError for certificates that cannot be read.
-        """
-        self._settings = Settings.of(api_key, timeout, retries)
-        target, credentials, options = channel_arguments(address, tls)
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options)
-        self._stub = unipic_pb2_grpc.UniPicStub(self._channel)  # type: ignore[no-untyped-call]
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+    _grpc: ClassVar[Any] = grpc
 
     def generate(
         self,
@@ -117,22 +89,32 @@ class Client:
         `history` is the conversation so far, such as `history` of the last answer. `on_text` is told the text as it comes.
         Raises `UniPicError`.
         """
-        last: Answer | None = None
+        answered = AnswerInProgress(on_text)
         with self.ask_events(*parts, history=history, **options) as events:
             for event in events:
-                if isinstance(event, Answer):
-                    last = event
-                elif isinstance(event, TextDelta) and on_text is not None:
-                    on_text(event.text)
-        if last is None:
-            raise cut_short()
-        return last
+                answered.take(event)
+        return answered.result()
 
     def ask_events(
         self, *parts: str | ImageInput, history: Sequence[Turn] = (), **options: Unpack[AskOptions]
     ) -> Events[TextEvent]:
         """Like `ask`, event by event; the last one is the `Answer`."""
         return self._start(ask_plan(parts, history, options), options)
+
+    def embed(
+        self,
+        image: ImageInput,
+        *,
+        encoder_path: EncoderPath | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Embeddings:
+        """What the language model sees of `image`, by the server's first encoder where nothing else is said.
+
+        Raises `UniPicError`.
+        """
+        plan = embed_plan(image, encoder_path, options)
+        with self._start(plan, options) as frames:
+            return joined([frame for frame in frames])
 
     def model(self, **options: Unpack[CallOptions]) -> Model:
         """What is served: sizes, limits and defaults. Raises `UniPicError`."""
@@ -143,8 +125,7 @@ class Client:
         """Whether the server takes calls, asked once. Raises `UniPicError`, such as `Unavailable` where nobody answers."""
         attempts = Attempts(RetryPolicy(attempts=1), timeout)
         request = health_pb2.HealthCheckRequest(service=service)
-        status = answer(self._health.Check, request, self._settings.headers({}), attempts).status
-        return Health(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
+        return health_of(answer(self._health.Check, request, self._settings.headers({}), attempts))
 
     def wait_until_serving(self, *, timeout: float = 60.0) -> None:
         """Waits for a server that is still starting. Raises `DeadlineExceeded`."""

@@ -76,6 +76,10 @@ class EditOptions(DrawOptions, total=False):
     """With a mask or margins: how far the seam is blended, in pixels of the result, on the redrawn side only."""
 
 
+EncoderPath = Literal["siglip2", "mar"]
+"""Which encoder shows images to the language model; `Model.encoder_paths` tells those that a server has."""
+
+
 class AskOptions(CallOptions, total=False):
     """What questions take."""
 
@@ -89,7 +93,7 @@ class AskOptions(CallOptions, total=False):
     """The answer ends before the first of these."""
     seed: int | None
     """Of the draws."""
-    encoder_path: Literal["siglip2", "mar"] | None
+    encoder_path: EncoderPath | None
     """Which encoder shows the images."""
     candidates: Sequence[str]
     """Generate nothing; tell how likely each of these beginnings of an answer is."""
@@ -203,4 +207,12 @@ def ask_request(turns: Sequence[Turn], options: Mapping[str, Any]) -> pb.Underst
         if name in ("stop", "candidates") and isinstance(value, str):
             raise TypeError(f"{name} must be a list of strings, not one string")
         _put(request, name, value)
+    return request
+
+
+def embed_request(image: bytes, encoder_path: str | None, options: Mapping[str, Any]) -> pb.EmbedRequest:
+    """Raises as `generate_request`."""
+    _refuse_unknown(options, _CALL, "embed")
+    request = pb.EmbedRequest(image=image)
+    _put(request, "encoder_path", encoder_path)
     return request
