@@ -260,5 +260,5 @@ fn combined_hash(facts: &Facts) -> String {
     for (part, sha256) in parts {
         hash.update(format!("{part} {sha256}\n"));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }

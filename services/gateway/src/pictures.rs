@@ -12,7 +12,7 @@ use unipic_imaging::{Blend, CropBox, DecodeLimits, Format, ImageError, Mask, Mas
 use crate::config::LimitsConfig;
 
 fn sha256(file: &[u8]) -> String {
-    Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(file))
 }
 
 /// RGB around an image that is padded to a square, as in training.

@@ -87,7 +87,7 @@ async fn an_edits_record_names_its_source_and_every_image_its_number() {
     for (number, made) in images {
         assert_eq!((made.task, made.prompt.as_str(), made.image), (Task::Edit, "make it green", number));
         assert_eq!(made.negative_prompt, "rain");
-        let sha256 = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let sha256 = format!("{:x}", Sha256::digest(&source));
         assert_eq!(made.source, Some(Source { sha256, crop: [10, 0, 80, 40], redraw: None }));
     }
 }

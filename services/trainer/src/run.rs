@@ -201,7 +201,7 @@ fn fingerprint(recipe: &Recipe, text: &str) -> Result<String, TrainError> {
         let mut file = std::fs::File::open(path).map_err(TrainError::io(path))?;
         std::io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// Lists the source's bad rows where there are more than `known`, and says how many there are.
