@@ -44,7 +44,7 @@ pub(crate) fn shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
 }
 
 impl Readouts {
-    /// Takes the layers from a tree that has the tensors of [`shapes`].
+    /// Takes the layers from a tree that has `readout.{seen,source,drawn}.{weight,bias}`.
     ///
     /// # Errors
     /// When a tensor is missing or misshapen.
