@@ -13,9 +13,8 @@ mod tenants;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use unipic_api::{ApiError, Reason};
 use unipic_serving::Tenant;
 use unipic_telemetry::metrics::Raised;

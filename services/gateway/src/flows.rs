@@ -13,7 +13,6 @@ pub(crate) use image::{ImageEvent, ImageFlow, make_images};
 pub(crate) use understand::{UnderstandEvent, understand};
 
 use tokio::time::Instant;
-
 use unipic_api::{ApiError, pb};
 use unipic_serving::{CallContext, Tenant};
 

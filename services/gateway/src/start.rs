@@ -1,8 +1,8 @@
 //! Requests judged, queued and started: what the gRPC face and the HTTP face share.
 
 use std::sync::Arc;
-use tokio::time::Instant;
 
+use tokio::time::Instant;
 use tracing::Instrument;
 use unipic_api::{ApiError, pb};
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-
 use unipic_api::ApiError;
 use unipic_serving::Tenant;
 

@@ -1,7 +1,6 @@
 //! The attempts at one piece of a request's work: how long they go on, who is told, and what is counted of them.
 
 use tokio::time::Instant;
-
 use unipic_api::{ApiError, pb};
 use unipic_client::Patience;
 use unipic_telemetry::metrics::RetryMetrics;

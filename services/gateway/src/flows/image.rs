@@ -1,9 +1,9 @@
 //! Generate and Edit: one synthesis, watched, its images written and handed on.
 
 use std::sync::Arc;
-use tokio::time::Instant;
 
 use futures::StreamExt;
+use tokio::time::Instant;
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
 use unipic_imaging::{Format, Rgb8};

@@ -1,8 +1,7 @@
 //! Understand: images to embeddings, embeddings and texts to one prompt, the answer as it comes.
 
-use tokio::time::Instant;
-
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::Instant;
 use tracing::Instrument;
 use unipic_api::{ApiError, Reason, pb};
 use unipic_serving::{CallContext, Tenant};
