@@ -12,6 +12,18 @@ use crate::EvalError;
 /// Where unfinished files are, inside the run's folder: out of the sight of scorers that list a folder.
 const UNFINISHED: &str = ".unfinished";
 
+/// Appends a line, or leaves the file as it was: on a full disk part of it may fit.
+///
+/// # Errors
+/// The disk's.
+pub fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(line).inspect_err(|_| {
+        // A next run takes a line that was cut off away, too.
+        let _ = file.set_len(before);
+    })
+}
+
 /// The folder of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {

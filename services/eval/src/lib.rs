@@ -26,6 +26,7 @@ mod statistics;
 pub use artist::{Answer, Artist, ArtistError, Drawing, Editing, Picture, Question};
 pub use client::ClientArtist;
 pub use error::EvalError;
+pub use files::append_whole;
 pub use jobs::{Failure, Outcome, Progress, Step, StepOutcome};
 pub use manifest::Model;
 pub use seed::seed_of;

@@ -5,6 +5,7 @@
 //! goes on to the same weights.
 
 mod builtin;
+mod joint;
 mod stage;
 
 use std::path::Path;
@@ -15,7 +16,8 @@ use unipic_weights::config::ModelConfig;
 
 use crate::TrainError;
 pub use builtin::{builtin, names};
-pub use stage::{Autoencoder, Encoder, Joint, LossWeights, Mix, ReadoutWeights, Schedule, Stage};
+pub use joint::{Encoder, Joint, LossWeights, Mix, ReadoutWeights};
+pub use stage::{Autoencoder, Schedule, Stage};
 
 /// A recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::json;
-
-use super::journal::whole_or_not;
+use unipic_eval::append_whole;
 
 /// The name of the file.
 const NAME: &str = "failed.jsonl";
@@ -46,7 +45,7 @@ impl Failures {
         self.n += 1;
         let row = String::from_utf8_lossy(&line[..line.len().min(MAX_ROW_BYTES)]);
         let text = format!("{}\n", json!({ "line": number, "id": id, "error": error, "row": row }));
-        let write = |file: &mut File| whole_or_not(file, text.as_bytes());
+        let write = |file: &mut File| append_whole(file, text.as_bytes());
         let written = match &mut self.file {
             Some(file) => write(file),
             none => File::create(&self.path).and_then(|file| write(none.insert(file))),

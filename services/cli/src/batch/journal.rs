@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use unipic_eval::append_whole;
 
 use super::row::Row;
 use crate::failure::wrong;
@@ -71,21 +71,14 @@ impl Journal {
     pub(super) fn add(&mut self, entry: &Entry) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        whole_or_not(&mut self.file, &line).with_context(|| format!("write {}", self.folder.join(NAME).display()))
+        append_whole(&mut self.file, &line).with_context(|| format!("write {}", self.folder.join(NAME).display()))
     }
-}
-
-/// Appends a line, or leaves the file as it was: on a full disk part of it may fit.
-pub(super) fn whole_or_not(file: &mut File, line: &[u8]) -> std::io::Result<()> {
-    let before = file.metadata()?.len();
-    file.write_all(line).inspect_err(|_| {
-        // A next run takes a line that was cut off away, too.
-        let _ = file.set_len(before);
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn row(id: &str, prompt: &str) -> Row {

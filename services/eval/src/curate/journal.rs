@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,18 +68,15 @@ impl Journal {
     pub(crate) fn add(&mut self, entry: &Entry) -> Result<(), EvalError> {
         let mut line = serde_json::to_vec(entry).map_err(|error| EvalError::Defect(format!("no JSON: {error}")))?;
         line.push(b'\n');
-        let written = self.file.metadata().and_then(|before| {
-            self.file.write_all(&line).inspect_err(|_| {
-                // On a full disk a part of the line may fit; a next run would take it away, too.
-                let _ = self.file.set_len(before.len());
-            })
-        });
-        written.map_err(|source| EvalError::Write { path: self.path.clone(), source })
+        files::append_whole(&mut self.file, &line)
+            .map_err(|source| EvalError::Write { path: self.path.clone(), source })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]

@@ -33,14 +33,19 @@ pub struct Readouts {
     pub drawn: Readout,
 }
 
+/// The readouts, each with the width of the states that it reads.
+fn widths(config: &ModelConfig) -> [(&'static str, usize); 3] {
+    let (h, d) = (config.llm.hidden_size, config.mar.embed_dim);
+    [("seen", h), ("source", h), ("drawn", d)]
+}
+
 /// Names and shapes of all readouts' tensors.
 pub(crate) fn shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let n: usize = N_CLASSES.iter().sum();
-    let (h, d) = (config.llm.hidden_size, config.mar.embed_dim);
     let both = |(name, width): (&str, usize)| {
         [(format!("{PREFIX}{name}.weight"), vec![n, width]), (format!("{PREFIX}{name}.bias"), vec![n])]
     };
-    [("seen", h), ("source", h), ("drawn", d)].into_iter().flat_map(both).collect()
+    widths(config).into_iter().flat_map(both).collect()
 }
 
 impl Readouts {
@@ -50,9 +55,9 @@ impl Readouts {
     /// When a tensor is missing or misshapen.
     pub fn load(build: &Build, config: &ModelConfig) -> Result<Self> {
         let n = N_CLASSES.iter().sum();
-        let of = |name: &str, width: usize| Linear::load(&build.pp("readout").pp(name), width, n).map(Readout);
-        let (h, d) = (config.llm.hidden_size, config.mar.embed_dim);
-        Ok(Self { seen: of("seen", h)?, source: of("source", h)?, drawn: of("drawn", d)? })
+        let of = |(name, width)| Linear::load(&build.pp(format!("{PREFIX}{name}")), width, n).map(Readout);
+        let [seen, source, drawn] = widths(config).map(of);
+        Ok(Self { seen: seen?, source: source?, drawn: drawn? })
     }
 }
 

@@ -1,0 +1,143 @@
+//! What a stage that trains the three tasks together is told.
+
+use serde::{Deserialize, Serialize};
+use unipic_weights::Part;
+
+/// Questions in one conversation of the shapes world at most.
+const MOST_TURNS: usize = 16;
+
+/// A stage that trains the three tasks together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joint {
+    /// Side of generated and edited images, in pixels.
+    pub resolution: usize,
+    /// Share of each task in a batch.
+    pub mix: Mix,
+    /// Weight of each task's loss.
+    pub loss_weights: LossWeights,
+    /// Share of generations that learn the unconditional prompt.
+    #[serde(default = "tenth")]
+    pub unconditional: f64,
+    /// Draws of (timestep, noise) for every place.
+    #[serde(default = "four")]
+    pub head_draws: usize,
+    /// Deviation of the Gaussian around 1 that the share of masked places comes from, cut to [0.7, 1]. Less than the
+    /// published 0.25 spends more of the steps on nearly empty images, where the prompt alone decides.
+    #[serde(default = "published_deviation")]
+    pub mask_deviation: f64,
+    /// Which encoder shows images to the language model.
+    #[serde(default)]
+    pub encoder: Encoder,
+    /// Times a drawn picture is used before others are drawn, each time with another mask and other noise.
+    #[serde(default = "once")]
+    pub reuse: usize,
+    /// How much of an edit's gradient passes into the encoding of its source: a tenth in the published schedule, whose
+    /// encoders know images already. A model that learns to see by its edits needs all of it.
+    #[serde(default = "tenth")]
+    pub input_gradient: f64,
+    /// Weights of the losses that hold inner states against what the shapes world drew; see
+    /// [`readout`](crate::loss::readout). None as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readout: Option<ReadoutWeights>,
+    /// Questions asked about a picture of the shapes world, one after the other in one conversation of which every answer
+    /// is learnt: the picture is then encoded and read once for all of them.
+    #[serde(default = "once")]
+    pub turns: usize,
+}
+
+/// Weights of the readouts' losses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadoutWeights {
+    /// Of images to be understood, as the language model is shown them.
+    pub seen: f64,
+    /// Of edits' sources, as the language model is shown them.
+    pub source: f64,
+    /// Of what the diffusion head is told to draw.
+    pub drawn: f64,
+}
+
+/// Which encoder shows images to the language model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoder {
+    /// The paper's.
+    #[default]
+    Siglip2,
+    /// The released script's.
+    Mar,
+}
+
+/// Shares of the tasks in a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Questions and captions.
+    pub understanding: f64,
+    /// Prompts to draw.
+    pub generation: f64,
+    /// Instructions to change an image.
+    pub editing: f64,
+}
+
+/// Weights of the losses, U : G : E of the published table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossWeights {
+    /// Cross-entropy of answers.
+    pub understanding: f64,
+    /// The head's loss of generations.
+    pub generation: f64,
+    /// The head's loss of edits.
+    pub editing: f64,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn four() -> usize {
+    4
+}
+
+fn published_deviation() -> f64 {
+    0.25
+}
+
+fn once() -> usize {
+    1
+}
+
+impl Joint {
+    pub(super) fn check(&self, parts: &[Part]) -> Result<(), String> {
+        if parts.contains(&Part::Vae) {
+            return Err("train: the autoencoder is frozen in a joint stage".into());
+        }
+        let shares = [self.mix.understanding, self.mix.generation, self.mix.editing];
+        if shares.iter().any(|share| share.is_nan() || *share < 0.0) || shares.iter().sum::<f64>() <= 0.0 {
+            return Err("joint.mix: shares are 0 or more and not all 0".into());
+        }
+        let LossWeights { understanding, generation, editing } = self.loss_weights;
+        if [understanding, generation, editing].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
+            return Err("joint.loss_weights: must be 0 or more".into());
+        }
+        let ReadoutWeights { seen, source, drawn } = self.readout.unwrap_or_default();
+        if [seen, source, drawn].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
+            return Err("joint.readout: weights must be 0 or more".into());
+        }
+        if !(self.mask_deviation > 0.0 && self.mask_deviation.is_finite()) {
+            return Err(format!("joint.mask_deviation: {} is not positive", self.mask_deviation));
+        }
+        if !(0.0..=1.0).contains(&self.unconditional) || self.head_draws == 0 || self.reuse == 0 {
+            return Err("joint: unconditional is a share, head_draws and reuse are at least 1".into());
+        }
+        if !(0.0..=1.0).contains(&self.input_gradient) {
+            return Err(format!("joint.input_gradient: {} is not from 0 to 1", self.input_gradient));
+        }
+        if !(1..=MOST_TURNS).contains(&self.turns) {
+            return Err(format!("joint.turns: {} is not from 1 to {MOST_TURNS}", self.turns));
+        }
+        Ok(())
+    }
+}
