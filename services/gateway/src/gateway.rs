@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use unipic_api::{ApiError, Reason, pb};
 use unipic_client::{RetryBudget, RetryPolicy};
+use unipic_fetch::Fetcher;
 use unipic_telemetry::Metrics;
 
 use crate::admission::Admission;
@@ -46,6 +47,8 @@ pub(crate) struct Shared<B: Backends> {
     pub(crate) encoded: EncodedCache<B::Embeddings>,
     pub(crate) retries: Retries,
     pub(crate) metrics: GatewayMetrics,
+    /// Fetches images that a conversation names by their addresses, where that is allowed.
+    pub(crate) fetcher: Option<Fetcher>,
     /// Where gRPC is served on TCP: the page and other clients of HTTP are told.
     grpc_port: OnceLock<u16>,
     model: watch::Sender<Option<Arc<Model>>>,
@@ -75,6 +78,12 @@ impl Retries {
     }
 }
 
+/// What fetches remote images, if anything does. Start-up refuses a configuration of which none can be made.
+fn fetcher(config: &Config) -> Option<Fetcher> {
+    let limits = config.http.remote_images.limits(config.limits.max_image_bytes)?;
+    Fetcher::new(limits).inspect_err(|error| tracing::error!(%error, "remote images are not fetched")).ok()
+}
+
 impl<B: Backends> Gateway<B> {
     /// A gateway that knows its backends but not yet what they hold: it answers UNAVAILABLE until
     /// [`Gateway::refresh_model`] has succeeded once.
@@ -90,6 +99,7 @@ impl<B: Backends> Gateway<B> {
             retries: Retries::new(&config.failover),
             encoded: EncodedCache::new(config.cache.encoded_bytes(), metrics.cache.clone()),
             metrics,
+            fetcher: fetcher(&config),
             grpc_port: OnceLock::new(),
             pictures: Pictures::new(&config.limits),
             model: watch::Sender::new(None),

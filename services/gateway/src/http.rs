@@ -23,7 +23,7 @@ mod page;
 mod probes;
 mod stream;
 
-pub use config::{HttpConfig, HttpListen};
+pub use config::{HttpConfig, HttpListen, RemoteImagesConfig};
 
 use std::any::Any;
 use std::time::{SystemTime, UNIX_EPOCH};

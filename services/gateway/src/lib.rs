@@ -37,7 +37,7 @@ pub use config::{
 };
 pub use events::EventStream;
 pub use gateway::Gateway;
-pub use http::{HttpConfig, HttpListen};
+pub use http::{HttpConfig, HttpListen, RemoteImagesConfig};
 pub use inference::Inference;
 pub use model::Model;
 pub use run::run;

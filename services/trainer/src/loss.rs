@@ -32,6 +32,9 @@ pub struct Outcome {
     /// What the diffusion head is told about each masked place, `[ΣR, D]`, image after image in raster order; none in
     /// understanding.
     pub conditions: Option<Tensor>,
+    /// The states of words that name something, as the language model's last layer reads them: `[ΣM, H]`, of all
+    /// [`AroundImage::named`] in order; none where there are none.
+    pub named: Option<Tensor>,
 }
 
 /// How much of the gradient passes into the embeddings of an image that is an input: an edit's source, and MAR's encoding
@@ -45,6 +48,8 @@ pub struct AroundImage {
     pub before: Vec<u32>,
     /// Those behind it.
     pub after: Vec<u32>,
+    /// Which of those behind name something that the image shows, or may show.
+    pub named: Vec<usize>,
 }
 
 /// The random choices of one generation or edit loss over B images of N places.
@@ -92,6 +97,22 @@ pub fn total(losses: &[(f64, Tensor)]) -> Result<Tensor> {
         candle_core::bail!("losses have to be scalars, not {:?}", total.shape());
     }
     Ok(total)
+}
+
+/// The rows of `states` where words name something, if any do; each prompt comes with the row of its first id behind
+/// the image.
+fn named<'a>(states: &Tensor, prompts: impl Iterator<Item = (&'a AroundImage, u32)>) -> Result<Option<Tensor>> {
+    let mut rows = Vec::new();
+    for (prompt, first) in prompts {
+        if let Some(beyond) = prompt.named.iter().find(|&&at| at >= prompt.after.len()) {
+            candle_core::bail!("word {beyond} of {} behind an image names something", prompt.after.len());
+        }
+        rows.extend(prompt.named.iter().map(|&at| first + at as u32));
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    states.index_select(&indices(rows, states.device())?, 0).map(Some)
 }
 
 /// The same values, of whose gradient only `factor` passes.

@@ -122,19 +122,31 @@ impl Model {
     /// When the runs do not add up to T, or shapes, dtypes or devices do not fit. Caches that were being appended to
     /// are then useless.
     pub fn forward(&self, x: &Tensor, runs: &mut [Run<'_>]) -> Result<Tensor> {
+        Ok(self.forward_watched(x, runs)?.0)
+    }
+
+    /// The same, and the states that the last layer reads: what it finds there, it can still use.
+    ///
+    /// Shapes: `x` `[T, H]` → `[T, H]` and `[T, H]`, the second without a norm.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_watched(&self, x: &Tensor, runs: &mut [Run<'_>]) -> Result<(Tensor, Tensor)> {
         let n_rows: usize = runs.iter().map(|run| run.n_rows).sum();
         if n_rows != x.dim(0)? {
             candle_core::bail!("runs of {n_rows} rows over a matrix of {}", x.dim(0)?);
         }
         let angles = self.rotary.angles(&positions(runs), x.device())?;
         let mut x = x.to_dtype(self.dtype)?;
+        let mut watched = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
+            watched = x.clone();
             let segments: Vec<AttentionSegment> = runs.iter().map(|run| segment(run, i)).collect();
             let (y, k, v) = layer.attention(&x, &angles, &segments)?;
             append(runs, i, &k, &v)?;
             x = layer.mlp(&(x + y)?)?;
         }
-        self.norm.forward(&x)
+        Ok((self.norm.forward(&x)?, watched))
     }
 
     /// Logits of hidden states, for the rows that are asked about only: the output matrix is the largest of all.

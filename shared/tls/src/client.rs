@@ -186,6 +186,16 @@ impl Files {
     }
 }
 
+/// How servers on the web are met, whom nobody has a certificate of: by the authorities that the system trusts.
+///
+/// # Errors
+/// When the system trusts none.
+pub fn web_client() -> Result<ClientConfig, TlsError> {
+    let wrong = |error: rustls::Error| TlsError { key: "ca", problem: error.to_string() };
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    Ok(builder.map_err(wrong)?.with_root_certificates(system_authorities()?).with_no_client_auth())
+}
+
 /// Whom the system trusts. Certificates there that cannot be read are passed over, as every program does.
 fn system_authorities() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();

@@ -16,7 +16,7 @@ mod identity;
 mod server;
 mod verify;
 
-pub use client::{ClientTls, ConnectError};
+pub use client::{ClientTls, ConnectError, web_client};
 pub use config::{ClientTlsConfig, ServerTlsConfig};
 pub use failure::Refusal;
 pub use files::TlsError;

@@ -179,5 +179,5 @@ fn around_image(subject: &Subject, ids: &[u32]) -> Result<AroundImage> {
     let n_rows = ids[first..].iter().take_while(|id| is_image(id)).count();
     let (before, after) = (ids[..first].to_vec(), ids[first + n_rows..].to_vec());
     ensure!(!after.iter().any(is_image), "a prompt of several images");
-    Ok(AroundImage { before, after })
+    Ok(AroundImage { before, after, named: Vec::new() })
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod messages;
+mod remote;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -14,12 +15,15 @@ use unipic_api::{ApiError, Reason, pb};
 use super::error::HttpError;
 use super::fields::{Field, Fields, Kind, Table};
 use super::{body, json, models, reply, stream};
+use crate::admission::Work;
 use crate::backends::Backends;
 use crate::caller::Caller;
 use crate::flows::rename;
 use crate::gateway::Gateway;
 use crate::model::Model;
 use answer::Talk;
+use messages::Messages;
+use remote::Remote;
 
 const ENCODERS: [(&str, pb::EncoderPath); 2] = [("siglip2", pb::EncoderPath::Siglip2), ("mar", pb::EncoderPath::Mar)];
 
@@ -29,7 +33,7 @@ pub(super) const FIELDS: Table = &[
         name: "messages",
         kind: Kind::Messages,
         about: "Required. Turns of user and assistant in alternation, a user's first and last. Content is a string or a \
-                list of text and image_url parts; images come as data URIs. There are no system messages: the model was \
+                list of text and image_url parts; images come as data URIs, or as addresses where the server fetches them. There are no system messages: the model was \
                 trained without.",
     },
     Field { name: "model", kind: Kind::Text, about: "The model's name as /v1/models tells it, or nothing." },
@@ -65,6 +69,8 @@ pub(super) const FIELDS: Table = &[
 /// A question that can be asked; limits are judged behind.
 struct Question {
     request: pb::UnderstandRequest,
+    /// Images that are still to be fetched into it.
+    remote: Vec<Remote>,
     is_streamed: bool,
     include_usage: bool,
 }
@@ -79,8 +85,16 @@ pub(super) async fn complete<B: Backends>(
     let text = body::json(request, body::conversation_bytes(&gateway.shared.config.limits)).await?;
     // Megabytes of base64 would hold up every other request of this thread.
     let (span, asked) = (tracing::Span::current(), model.clone());
-    let reading = tokio::task::spawn_blocking(move || span.in_scope(|| read(text, &asked)));
-    let question = reading.await.map_err(|_| ApiError::Fault(Reason::Bug))??;
+    let fetcher = gateway.shared.fetcher.as_ref();
+    let is_remote = fetcher.is_some();
+    let reading = tokio::task::spawn_blocking(move || span.in_scope(|| read(text, &asked, is_remote)));
+    let mut question = reading.await.map_err(|_| ApiError::Fault(Reason::Bug))??;
+    // Too many images are refused behind: none of them is fetched.
+    let n_images = question.remote.len();
+    if let Some(fetcher) = fetcher.filter(|_| (1..=model.limits.max_images as usize).contains(&n_images)) {
+        gateway.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        remote::fetch(fetcher, &mut question.request.turns, std::mem::take(&mut question.remote)).await?;
+    }
     let events = gateway.start_understand(question.request, caller).await.map_err(public)?;
     let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
     let mut talk = Talk::new(&model, question.include_usage);
@@ -95,13 +109,13 @@ pub(super) async fn complete<B: Backends>(
 }
 
 /// Reads a request.
-fn read(text: Bytes, model: &Model) -> Result<Question, HttpError> {
+fn read(text: Bytes, model: &Model, is_remote: bool) -> Result<Question, HttpError> {
     let given =
         json::object(&text).map_err(|error| ApiError::invalid("body", format!("is no JSON object: {error}")))?;
     drop(text);
     let mut fields = Fields::new(given, &[FIELDS]);
     models::check_name(fields.text("model"), model)?;
-    let turns = messages::turns(&mut fields);
+    let Messages { turns, remote } = messages::messages(&mut fields, is_remote);
     let is_streamed = fields.flag("stream").unwrap_or(false);
     let include_usage = include_usage(&mut fields, is_streamed);
     let request = pb::UnderstandRequest {
@@ -115,7 +129,7 @@ fn read(text: Bytes, model: &Model) -> Result<Question, HttpError> {
         candidates: Vec::new(),
     };
     fields.finish()?;
-    Ok(Question { request, is_streamed, include_usage })
+    Ok(Question { request, remote, is_streamed, include_usage })
 }
 
 /// The limit of tokens under either of its names.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::http::uri::Authority;
 use serde::Deserialize;
+use unipic_fetch::{FetchLimits, Fetcher};
 use unipic_serving::{ListenAddress, Listener, Problems, Validate};
 
 /// What an operator chooses about the HTTP API.
@@ -20,6 +22,59 @@ pub struct HttpConfig {
     /// Names that requests may have in their Host header besides those of this machine, without ports. Where any is listed,
     /// the header is judged on every address; otherwise only on loopback and without keys.
     pub allowed_hosts: Vec<String>,
+    /// Images of conversations that stand as addresses.
+    pub remote_images: RemoteImagesConfig,
+}
+
+/// Whether and how images that a conversation names by their addresses are fetched: from public addresses only.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteImagesConfig {
+    /// Whether they are at all. By default only data URIs are taken.
+    pub fetch: bool,
+    /// The longest one image may take, redirects included, in seconds.
+    pub timeout_seconds: f64,
+    /// Redirects that are followed. Each is judged like the first address.
+    pub max_redirects: usize,
+    /// Images that are fetched at once, those of all requests together.
+    pub max_concurrent: usize,
+    /// Hosts of one's own, `host:port`, that are fetched from though they are at private addresses or at other ports than
+    /// http's 80 and https's 443.
+    pub private_hosts: Vec<String>,
+}
+
+impl Default for RemoteImagesConfig {
+    fn default() -> Self {
+        Self { fetch: false, timeout_seconds: 10.0, max_redirects: 3, max_concurrent: 16, private_hosts: Vec::new() }
+    }
+}
+
+impl RemoteImagesConfig {
+    /// What a fetcher keeps to, where there is one.
+    pub(crate) fn limits(&self, max_bytes: u32) -> Option<FetchLimits> {
+        self.fetch.then(|| FetchLimits {
+            max_bytes: max_bytes as usize,
+            timeout: Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or_default(),
+            max_redirects: self.max_redirects,
+            max_concurrent: self.max_concurrent,
+            private_hosts: self.private_hosts.clone(),
+        })
+    }
+}
+
+impl Validate for RemoteImagesConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.check((0.1..=600.0).contains(&self.timeout_seconds), "timeout_seconds", "must be from 0.1 to 600");
+        problems.check(self.max_redirects <= 20, "max_redirects", "must be at most 20");
+        problems.check((1..=1024).contains(&self.max_concurrent), "max_concurrent", "must be from 1 to 1024");
+        for host in &self.private_hosts {
+            let is_right = host.parse::<Authority>().is_ok_and(|at| at.port_u16().is_some() && !host.contains('@'));
+            problems.check(is_right, "private_hosts", format!("{host:?} is not of the form host:port"));
+        }
+        if let Some(Err(error)) = self.limits(0).map(Fetcher::new) {
+            problems.check(false, "fetch", format!("no server of https could be trusted: {error}"));
+        }
+    }
 }
 
 /// Where the HTTP API listens.
@@ -86,6 +141,7 @@ impl HttpConfig {
 
 impl Validate for HttpConfig {
     fn validate(&self, problems: &mut Problems) {
+        problems.section("remote_images", &self.remote_images);
         for origin in &self.cors_origins {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             // As browsers send it: no path, no slash at the end.

@@ -5,7 +5,7 @@ use unipic_models::mar::{ImageGrid, Visible};
 
 use super::generate::{Masked, condition};
 use super::packing::{Packing, Part, buffers_first};
-use super::{AroundImage, Draws, Outcome, indices, latent_rows, scale_gradient};
+use super::{AroundImage, Draws, Outcome, indices, latent_rows, named, scale_gradient};
 use crate::model::TrainModel;
 
 /// A batch of edits.
@@ -38,18 +38,20 @@ pub fn edit(model: &TrainModel, batch: &Edit, draws: &Draws) -> Result<Outcome> 
     let source = encode_whole(model, batch.sources, batch.grid, batch.input_gradient)?;
     let x_enc = images.encode(model)?;
     let n_encoded = x_enc.dim(0)? as u32;
-    let (mut packing, mut rows) = (Packing::default(), Vec::new());
+    let (mut packing, mut rows, mut asked) = (Packing::default(), Vec::new(), Vec::new());
     for (image, prompt) in batch.prompts.iter().enumerate() {
         let source = source.part(image, n_encoded);
         let (before, after) = (Part::Text(&prompt.before), Part::Text(&prompt.after));
-        let [_, _, _, place] = packing.sequence([before, source, after, images.part(image)]);
+        let [_, _, behind, place] = packing.sequence([before, source, after, images.part(image)]);
+        asked.push((prompt, behind.start));
         rows.extend(buffers_first(place, images.n_buffers));
     }
-    let hidden = packing.run(model, &[&model.proj_in.forward(&x_enc)?, &source.z_full])?;
+    let (hidden, watched) = packing.run(model, &[&model.proj_in.forward(&x_enc)?, &source.z_full])?;
     let conditioned = condition(model, &x_enc, &hidden, rows)?;
     let embedded = model.decoder.embed(&source.x_con)?;
     let z = model.decoder.forward_over(&conditioned, &embedded, &images.canvases())?;
-    Ok(Outcome { loss: images.loss(model, &z)?, shown: Some(source.places()?), conditions: Some(z) })
+    let named = named(&watched, asked.into_iter())?;
+    Ok(Outcome { loss: images.loss(model, &z)?, shown: Some(source.places()?), conditions: Some(z), named })
 }
 
 /// Images of which everything is known, encoded; gradients are scaled.

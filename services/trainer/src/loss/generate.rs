@@ -38,10 +38,10 @@ pub(super) fn predict(model: &TrainModel, images: &Masked, prompts: &[Vec<u32>])
         rows.extend(buffers_first(place, images.n_buffers));
     }
     let x_enc = images.encode(model)?;
-    let hidden = packing.run(model, &[&model.proj_in.forward(&x_enc)?])?;
+    let (hidden, _) = packing.run(model, &[&model.proj_in.forward(&x_enc)?])?;
     let conditioned = condition(model, &x_enc, &hidden, rows)?;
     let z = model.decoder.forward(&conditioned, &images.canvases())?;
-    Ok(Outcome { loss: images.loss(model, &z)?, shown: None, conditions: Some(z) })
+    Ok(Outcome { loss: images.loss(model, &z)?, shown: None, conditions: Some(z), named: None })
 }
 
 /// `x_enc + proj_out(hidden)`, of hidden states those of the encoding's rows.

@@ -55,11 +55,11 @@ impl Packing {
 
     /// Runs all sequences, each causal on its own.
     ///
-    /// Shapes: `given` `[n, H]` each → hidden states `[T, H]` of all rows.
+    /// Shapes: `given` `[n, H]` each → hidden states `[T, H]` of all rows, and those that the last layer reads, `[T, H]`.
     ///
     /// # Errors
     /// When a row is not there, a token is beyond the vocabulary, or the device fails.
-    pub(super) fn run(self, model: &TrainModel, given: &[&Tensor]) -> Result<Tensor> {
+    pub(super) fn run(self, model: &TrainModel, given: &[&Tensor]) -> Result<(Tensor, Tensor)> {
         let tokens = model.llm.embed(&self.ids)?;
         let n_given = given.iter().map(|matrix| matrix.dim(0)).sum::<Result<usize>>()? as u32;
         let row = |row: Row| match row {
@@ -70,7 +70,7 @@ impl Packing {
         let sources: Vec<&Tensor> = given.iter().copied().chain([&tokens]).collect();
         let x = Tensor::cat(&sources, 0)?.index_select(&rows, 0)?;
         let mut runs: Vec<Run> = self.lengths.iter().map(|&n_rows| Run { n_rows, cache: CacheUse::None }).collect();
-        model.llm.forward(&x, &mut runs)
+        model.llm.forward_watched(&x, &mut runs)
     }
 }
 

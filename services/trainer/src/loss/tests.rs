@@ -82,7 +82,11 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        let around = |before: &[u32], after: &[u32]| AroundImage { before: before.into(), after: after.into() };
+        let around = |before: &[u32], after: &[u32]| AroundImage {
+            before: before.into(),
+            after: after.into(),
+            named: Vec::new(),
+        };
         Self {
             latents: tensor(&[2, GRID.n_places(), 16], 1),
             sources: tensor(&[2, GRID.n_places(), 16], 2),

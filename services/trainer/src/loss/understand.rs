@@ -7,7 +7,7 @@ use unipic_models::mar::ImageGrid;
 
 use super::edit::encode_whole;
 use super::packing::{Packing, Part};
-use super::{AroundImage, INPUT_GRADIENT, Outcome, indices};
+use super::{AroundImage, INPUT_GRADIENT, Outcome, indices, named};
 use crate::model::TrainModel;
 
 /// A batch of questions, one image each.
@@ -53,13 +53,14 @@ pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Outcome> 
         let (n_prompts, n_answers) = (batch.prompts.len(), batch.answers.len());
         candle_core::bail!("{n_prompts} prompts and {n_answers} answers for {n_images} images");
     }
-    let (mut packing, mut rows, mut learnt) = (Packing::default(), Vec::new(), Vec::new());
+    let (mut packing, mut rows, mut learnt, mut behind) = (Packing::default(), Vec::new(), Vec::new(), Vec::new());
     for (image, (prompt, answer)) in batch.prompts.iter().zip(batch.answers).enumerate() {
         let (Some((_, read)), false) = (answer.split_last(), prompt.after.is_empty()) else {
             candle_core::bail!("question {image} has an empty answer, or ends with its image")
         };
         let (before, after) = (Part::Text(&prompt.before), Part::Text(&prompt.after));
         let [_, _, asked, place] = packing.sequence([before, encoded.part(image), after, Part::Text(read)]);
+        behind.push((prompt, asked.start));
         // A token is predicted by the position before it.
         for earlier in batch.earlier.get(image).into_iter().flatten() {
             let Some(ids) = prompt.after.get(earlier.clone()) else {
@@ -71,10 +72,11 @@ pub fn understand(model: &TrainModel, batch: &Understanding) -> Result<Outcome> 
         rows.extend(place.start - 1..place.end);
         learnt.extend_from_slice(answer);
     }
-    let hidden = packing.run(model, &[&encoded.embeddings])?.index_select(&indices(rows, model.device())?, 0)?;
+    let (hidden, watched) = packing.run(model, &[&encoded.embeddings])?;
+    let hidden = hidden.index_select(&indices(rows, model.device())?, 0)?;
     let answers = indices(learnt, model.device())?;
     let loss = candle_nn::loss::cross_entropy(&model.llm.logits(&hidden)?, &answers)?;
-    Ok(Outcome { loss, shown: Some(encoded.shown), conditions: None })
+    Ok(Outcome { loss, shown: Some(encoded.shown), conditions: None, named: named(&watched, behind.into_iter())? })
 }
 
 /// Images as the language model is shown them, `[B·N, H]` in raster order, without a question: for readouts alone.

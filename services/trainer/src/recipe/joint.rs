@@ -56,6 +56,8 @@ pub struct ReadoutWeights {
     pub source: f64,
     /// Of what the diffusion head is told to draw.
     pub drawn: f64,
+    /// Of words in questions and instructions that name something to be seen.
+    pub named: f64,
 }
 
 /// Which encoder shows images to the language model.
@@ -122,8 +124,8 @@ impl Joint {
         if [understanding, generation, editing].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
             return Err("joint.loss_weights: must be 0 or more".into());
         }
-        let ReadoutWeights { seen, source, drawn } = self.readout.unwrap_or_default();
-        if [seen, source, drawn].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
+        let ReadoutWeights { seen, source, drawn, named } = self.readout.unwrap_or_default();
+        if [seen, source, drawn, named].iter().any(|w| !(*w >= 0.0 && w.is_finite())) {
             return Err("joint.readout: weights must be 0 or more".into());
         }
         if !(self.mask_deviation > 0.0 && self.mask_deviation.is_finite()) {

@@ -1,6 +1,7 @@
 //! Training the three tasks together, on one model.
 
 mod feed;
+mod names;
 mod sheet;
 
 use candle_core::Tensor;
@@ -10,14 +11,14 @@ use unipic_models::prompt::PromptTokenizer;
 use unipic_nn::{Dropout, Ops};
 use unipic_weights::Part;
 use unipic_weights::config::ModelConfig;
-use unipic_world::Cell;
+use unipic_world::{Cell, Mention};
 
 use super::{Share, Sums, Task, gradients};
 use crate::TrainError;
 use crate::data::{Kind, Source};
 use crate::draws::{Purpose, draws};
 use crate::loss;
-use crate::loss::readout::{Readout, Readouts};
+use crate::loss::readout::{Label, Readout, Readouts};
 use crate::model::TrainModel;
 use crate::parameters::Parameters;
 use crate::recipe::{Encoder, Joint, Stage};
@@ -88,12 +89,13 @@ impl<'a> JointTask<'a> {
         let n_task = self.n_task(kind);
         let slots: Vec<u64> = (first..first + n).map(|i| (step * n_task + i) as u64).collect();
         let model = &self.model_of(step, share);
-        let (name, outcome, shown, drawn) = match kind {
+        let (name, outcome, labels) = match kind {
             Kind::Generation => {
                 let batch = self.feed.generation(&slots)?;
                 let (grid, latents, prompts) = (self.feed.grid(), &batch.latents, &batch.prompts);
                 let outcome = loss::generate(model, &loss::Generation { grid, latents, prompts }, &batch.draws)?;
-                ("generation", outcome, Vec::new(), masked(batch.cells, &batch.draws))
+                let drawn = masked(batch.cells, &batch.draws);
+                ("generation", outcome, Labels { drawn, ..Labels::default() })
             }
             Kind::Editing => {
                 let batch = self.feed.editing(&slots)?;
@@ -106,7 +108,8 @@ impl<'a> JointTask<'a> {
                     input_gradient: self.settings.input_gradient,
                 };
                 let outcome = loss::edit(model, &edit, &batch.draws)?;
-                ("editing", outcome, batch.source_cells, masked(batch.cells, &batch.draws))
+                let drawn = masked(batch.cells, &batch.draws);
+                ("editing", outcome, Labels { shown: batch.source_cells, drawn, named: batch.mentions })
             }
             Kind::Understanding => {
                 let batch = self.feed.understanding(&slots)?;
@@ -122,7 +125,8 @@ impl<'a> JointTask<'a> {
                 }
                 let (prompts, answers, earlier) = (&batch.prompts, &batch.answers, &batch.earlier);
                 let outcome = loss::understand(model, &loss::Understanding { images, prompts, answers, earlier })?;
-                ("understanding", outcome, batch.cells, Vec::new())
+                let (shown, named) = (batch.cells, batch.mentions);
+                ("understanding", outcome, Labels { shown, named, ..Labels::default() })
             }
         };
         let mut losses = vec![Weighted { name, weight: self.weight(kind), loss: outcome.loss }];
@@ -132,8 +136,10 @@ impl<'a> JointTask<'a> {
                 Kind::Generation | Kind::Understanding => ("seen", weights.seen, &readouts.seen),
             };
             let of_drawn = ("drawn", weights.drawn, &readouts.drawn);
-            losses.extend(read(of_shown, outcome.shown.as_ref(), &shown)?);
-            losses.extend(read(of_drawn, outcome.conditions.as_ref(), &drawn)?);
+            let of_named = ("named", weights.named, &readouts.named);
+            losses.extend(read(of_shown, outcome.shown.as_ref(), &labels.shown)?);
+            losses.extend(read(of_drawn, outcome.conditions.as_ref(), &labels.drawn)?);
+            losses.extend(read(of_named, outcome.named.as_ref(), &labels.named)?);
         }
         Ok(losses)
     }
@@ -167,6 +173,17 @@ impl<'a> JointTask<'a> {
     }
 }
 
+/// What is true of a micro-batch's states, in their order.
+#[derive(Default)]
+struct Labels {
+    /// Of images that are inputs.
+    shown: Vec<Cell>,
+    /// Of what the diffusion head is told.
+    drawn: Vec<Cell>,
+    /// Of words that name something.
+    named: Vec<Mention>,
+}
+
 /// One of a micro-batch's losses.
 struct Weighted {
     name: &'static str,
@@ -175,13 +192,13 @@ struct Weighted {
 }
 
 /// A readout's loss where it has weight, and something to read.
-fn read(
-    (name, weight, readout): (&'static str, f64, &Readout),
+fn read<T: Label>(
+    (name, weight, readout): (&'static str, f64, &Readout<T>),
     states: Option<&Tensor>,
-    cells: &[Cell],
+    labels: &[T],
 ) -> Result<Option<Weighted>, TrainError> {
     match states {
-        Some(states) if weight > 0.0 => Ok(Some(Weighted { name, weight, loss: readout.loss(states, cells)? })),
+        Some(states) if weight > 0.0 => Ok(Some(Weighted { name, weight, loss: readout.loss(states, labels)? })),
         _ => Ok(None),
     }
 }

@@ -48,7 +48,7 @@ fn earlier_answers_are_learnt_as_the_last_one_is() {
     let (parameters, batch) = (parameters(), Batch::new().only(0));
     let model = model(&parameters, &Part::ALL);
     let loss = |after: &[u32], answer: &[u32], earlier: &[Vec<Range<usize>>]| {
-        let prompts = [AroundImage { before: vec![1, 2], after: after.to_vec() }];
+        let prompts = [AroundImage { before: vec![1, 2], after: after.to_vec(), named: Vec::new() }];
         let batch =
             Understanding { prompts: &prompts, answers: &[answer.to_vec()], earlier, ..batch.understanding(false) };
         understand(&model, &batch).map(|outcome| outcome.loss)

@@ -19,7 +19,7 @@ use unipic_models::prompt::{
 use unipic_models::vae;
 use unipic_nn::Ops;
 use unipic_weights::config::ModelConfig;
-use unipic_world::{Cell, Draws as World, Scene};
+use unipic_world::{Cell, Draws as World, Mention, Scene};
 
 use crate::TrainError;
 use crate::data::{BLOCK, Kind, Source};
@@ -28,6 +28,8 @@ use crate::loss::{AroundImage, Draws};
 use crate::parameters::Parameters;
 use crate::pixels::pixels;
 use crate::recipe::{Encoder, Joint, Stage};
+
+use super::names::Names;
 
 /// Samples that are kept encoded at most: two blocks of each of two tasks.
 const KEPT: u64 = 4 * BLOCK;
@@ -55,6 +57,8 @@ pub(super) struct EditBatch {
     pub(super) cells: Vec<Cell>,
     /// What the sources show.
     pub(super) source_cells: Vec<Cell>,
+    /// What the sources show of what the prompts name, prompt after prompt.
+    pub(super) mentions: Vec<Mention>,
 }
 
 /// Questions and their answers.
@@ -67,6 +71,8 @@ pub(super) struct QuestionBatch {
     pub(super) earlier: Vec<Vec<Range<usize>>>,
     /// What the images show, as in [`Batch`], by the encoder's grid.
     pub(super) cells: Vec<Cell>,
+    /// What they show of what the prompts name, prompt after prompt.
+    pub(super) mentions: Vec<Mention>,
 }
 
 /// A sample of generation or editing whose pictures are latents `[N·16]`.
@@ -78,8 +84,8 @@ struct Encoded {
     words: String,
     /// What the target shows, `[N]`.
     cells: Vec<Cell>,
-    /// What an edit's source shows.
-    source_cells: Vec<Cell>,
+    /// What an edit's source was drawn from.
+    source_scene: Option<Scene>,
 }
 
 /// Encoded samples, by task and number.
@@ -91,6 +97,7 @@ pub(super) struct Feed<'a> {
     seed: (u64, usize),
     source: Source,
     tokenizer: PromptTokenizer,
+    names: Names,
     encoder: vae::Encoder,
     grid: ImageGrid,
     /// What will be asked for again, by task and position; none where nothing will.
@@ -119,6 +126,7 @@ impl<'a> Feed<'a> {
             seed,
             kept: source.is_repeated(KEPT).then(Mutex::default),
             source,
+            names: Names::new(&tokenizer)?,
             tokenizer,
             encoder: vae::Encoder::load(&parameters.build(Ops::Inference, &[]), &config.vae)?,
             grid,
@@ -158,28 +166,30 @@ impl<'a> Feed<'a> {
     /// The batch of an editing task.
     pub(super) fn editing(&self, slots: &[u64]) -> Result<EditBatch, TrainError> {
         let (mut latents, mut sources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut cells, mut source_cells) = (Vec::new(), Vec::new());
+        let (mut cells, mut source_cells, mut mentions) = (Vec::new(), Vec::new(), Vec::new());
         for &slot in slots {
             let sample = self.encoded(Kind::Editing, slot)?;
             latents.extend(&sample.target);
             sources.extend(&sample.source);
             cells.extend(&sample.cells);
-            source_cells.extend(&sample.source_cells);
+            source_cells.extend(cells_of(sample.source_scene.as_ref(), self.grid.rows));
             let mut dropped = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Unconditional, slot);
-            prompts.push(self.around(match dropped.chance(self.settings.unconditional as f32) {
+            let mut prompt = self.around(match dropped.chance(self.settings.unconditional as f32) {
                 true => edit_unconditional(&self.image_place, None),
                 false => edit(&self.image_place, &sample.words),
-            })?);
+            })?;
+            mentions.extend(self.names.find(&mut prompt, sample.source_scene.as_ref()));
+            prompts.push(prompt);
         }
         let (latents, sources) = (self.latent_tensor(latents, slots.len())?, self.latent_tensor(sources, slots.len())?);
         let draws = self.choices(Kind::Editing, slots);
-        Ok(EditBatch { latents, sources, prompts, draws, cells, source_cells })
+        Ok(EditBatch { latents, sources, prompts, draws, cells, source_cells, mentions })
     }
 
     /// The batch of an understanding task.
     pub(super) fn understanding(&self, slots: &[u64]) -> Result<QuestionBatch, TrainError> {
         let (mut pictures, mut prompts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-        let mut cells = Vec::new();
+        let (mut cells, mut mentions) = (Vec::new(), Vec::new());
         let (beginning, end) = self.answer_marks()?;
         let (side, n_cells) = match self.settings.encoder {
             Encoder::Siglip2 => (self.vision_side, self.vision_patches),
@@ -188,7 +198,9 @@ impl<'a> Feed<'a> {
         for &slot in slots {
             let position = self.source.position(Kind::Understanding, slot);
             let sample = self.source.understanding(position, side)?;
-            prompts.push(self.around(asked(&self.image_place, &sample.said))?);
+            let mut prompt = self.around(asked(&self.image_place, &sample.said))?;
+            mentions.extend(self.names.find(&mut prompt, sample.scene.as_ref()));
+            prompts.push(prompt);
             let mut answer = self.ids(&Prompt { segments: vec![Segment::User(sample.answer)] })?;
             answer.push(end);
             answers.push(answer);
@@ -204,7 +216,7 @@ impl<'a> Feed<'a> {
             }
         };
         let earlier = prompts.iter().map(|prompt| answered(&prompt.after, &beginning, end)).collect();
-        Ok(QuestionBatch { images, prompts, answers, earlier, cells })
+        Ok(QuestionBatch { images, prompts, answers, earlier, cells, mentions })
     }
 
     /// The ids that an answer begins behind, and the one that ends it.
@@ -250,7 +262,7 @@ impl<'a> Feed<'a> {
                     source,
                     words: sample.instruction,
                     cells: cells_of(after.as_ref(), self.grid.rows),
-                    source_cells: cells_of(before.as_ref(), self.grid.rows),
+                    source_scene: before,
                 }
             }
             Kind::Generation | Kind::Understanding => {
@@ -260,7 +272,7 @@ impl<'a> Feed<'a> {
                     source: Vec::new(),
                     words: sample.words,
                     cells: cells_of(sample.scene.as_ref(), self.grid.rows),
-                    source_cells: Vec::new(),
+                    source_scene: None,
                 }
             }
         }))
