@@ -90,6 +90,8 @@ fn inspect(args: &Inspect, progress: &Progress) -> anyhow::Result<()> {
         }
     }
     let faults = checkpoint.header_faults(&parts);
+    // A server's own, whatever the model: it fills up with the prompts that are asked.
+    let prefix_cache_mib = if parts.contains(&Part::Llm) { unipic_node::Config::default().prefix_cache_mib } else { 0 };
     if progress.is_json() {
         let stored = |((part, dtype), n): (&(Part, &str), &usize)| json!([part.label(), dtype, n]);
         let part = |p: &unipic_weights::plan::PartPlan| {
@@ -107,6 +109,7 @@ fn inspect(args: &Inspect, progress: &Progress) -> anyhow::Result<()> {
             "stored": dtypes.iter().map(stored).collect::<Vec<_>>(),
             "plan": plan.parts.iter().map(part).collect::<Vec<_>>(),
             "peak_bytes": plan.peak_bytes(),
+            "prefix_cache_bytes": prefix_cache_mib << 20,
             "surplus": checkpoint.surplus(),
             "notices": checkpoint.notices(),
         });
@@ -118,6 +121,11 @@ fn inspect(args: &Inspect, progress: &Progress) -> anyhow::Result<()> {
         }
         let (width, height) = args.size;
         progress.text(&format!("\nmemory for {width}×{height} px, one request with guidance:\n{plan}"));
+        if prefix_cache_mib > 0 {
+            progress.text(&format!(
+                "a server takes up to {prefix_cache_mib} MiB more for the beginnings of prompts that it keeps (prefix_cache_mib)"
+            ));
+        }
         for notice in checkpoint.notices() {
             progress.text(&format!("note: {notice}"));
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 /// Modules of every package in `python/requirements.txt`: an environment made before one was added lacks it.
 const MODULES: &str = "import grpc, grpc_tools, openai, grpc_health, google.rpc, PIL, hatchling, mypy, numpy, opentelemetry.sdk, \
-                       pytest, ruff, trustme";
+                       playwright, pytest, ruff, trustme";
 
 /// A Python with the packages of `python/requirements.txt`, made once in the target folder. None where it cannot be had: a
 /// developer without Python or its package index still gets every other test; CI has to run these.

@@ -53,6 +53,7 @@ fn a_random_checkpoint_is_inspected_and_used() -> anyhow::Result<()> {
     let inspected: serde_json::Value = serde_json::from_str(said.trim())?;
     assert_eq!(inspected["plan"].as_array().map(Vec::len), Some(6), "{inspected}");
     assert!(inspected["peak_bytes"].as_u64() > Some(1 << 20));
+    assert_eq!(inspected["prefix_cache_bytes"], 512 << 20);
     assert_eq!(inspected["surplus"], serde_json::json!([]));
     unipic(dir.path(), &["generate", "x", "-o", "x.webp", "--model", "random", "--iterations", "2"])?;
     assert!(std::fs::read(dir.path().join("x.webp"))?.starts_with(b"RIFF"));
