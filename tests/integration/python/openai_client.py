@@ -1,6 +1,8 @@
 """Draws, edits and asks with OpenAI's package: a server of ours is one base_url away.
 
-    python openai_client.py http://HOST:PORT/v1
+    python openai_client.py http://HOST:PORT/v1 [PORT]
+
+With PORT, a picture is served there for a question about an address; the server has to be allowed to fetch from it.
 
 The test `openai_client.rs` runs this file as it is, so the README can point here.
 """
@@ -9,7 +11,9 @@ import base64
 import json
 import struct
 import sys
+import threading
 import zlib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import openai
 
@@ -72,19 +76,40 @@ redraws = {"same_bytes": hard == redraw(), "other_than_whole": hard != edited, "
 stream = client.images.generate(model=model, prompt="a red circle", stream=True, partial_images=1, extra_body=small)
 events = [event.type for event in stream]
 
-question = [
-    {
-        "role": "user",
-        "content": [
-            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{edited}"}},
-            {"type": "text", "text": "What is in the picture?"},
-        ],
-    }
-]
-options = {"model": model, "messages": question, "max_tokens": 16, "seed": 1}
+def question(url):
+    image = {"type": "image_url", "image_url": {"url": url}}
+    return [{"role": "user", "content": [image, {"type": "text", "text": "What is in the picture?"}]}]
+
+
+about_edited = question(f"data:image/png;base64,{edited}")
+options = {"model": model, "messages": about_edited, "max_tokens": 16, "seed": 1}
 answer = client.chat.completions.create(**options)
 chunks = list(client.chat.completions.create(**options, stream=True, stream_options={"include_usage": True}))
 streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+
+class Picture(BaseHTTPRequestHandler):
+    """Any path is the edited picture."""
+
+    def do_GET(self):
+        file = base64.b64decode(edited)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(file)))
+        self.end_headers()
+        self.wfile.write(file)
+
+    def log_message(self, *_):
+        pass
+
+
+same_from_address = None
+if len(sys.argv) > 2:
+    address = f"127.0.0.1:{sys.argv[2]}"
+    pictures = HTTPServer(("127.0.0.1", int(sys.argv[2])), Picture)
+    threading.Thread(target=pictures.serve_forever, daemon=True).start()
+    fetched = client.chat.completions.create(**options | {"messages": question(f"http://{address}/edited.png")})
+    same_from_address = fetched.choices[0].message.content == answer.choices[0].message.content
 
 refused = []
 try:
@@ -109,6 +134,7 @@ print(
             "redraws": redraws,
             "events": events,
             "same_text": streamed == answer.choices[0].message.content and answer.usage == chunks[-1].usage,
+            "same_from_address": same_from_address,
             "refused": refused,
         }
     )

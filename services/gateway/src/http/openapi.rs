@@ -109,7 +109,7 @@ fn messages() -> Value {
     });
     let url = json!({
         "type": "object", "required": ["url"],
-        "properties": { "url": { "type": "string", "description": "data:image/png;base64,…" } },
+        "properties": { "url": { "type": "string", "description": "data:image/png;base64,…; or an address, where the server fetches" } },
     });
     let image = json!({
         "type": "object", "required": ["type", "image_url"],
