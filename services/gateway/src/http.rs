@@ -37,7 +37,7 @@ use axum::routing::{get, post};
 use serde_json::Value;
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 use unipic_api::{ApiError, Reason};
 use unipic_serving::{CallContext, ListenAddress};
 use unipic_telemetry::WebTraceLayer;
@@ -127,7 +127,8 @@ fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        // Clients send headers of their own (OpenAI's, its language and version); none of them changes what is done.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::RETRY_AFTER])
 }
 

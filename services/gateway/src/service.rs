@@ -63,7 +63,7 @@ fn generate_response(event: ImageEvent) -> pb::GenerateResponse {
         ImageEvent::Queued(queued) => Event::Queued(queued),
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
-        ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Image(image, _) => Event::Image(image),
         ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };
@@ -76,7 +76,7 @@ fn edit_response(event: ImageEvent) -> pb::EditResponse {
         ImageEvent::Queued(queued) => Event::Queued(queued),
         ImageEvent::Progress(progress) => Event::Progress(progress),
         ImageEvent::Preview(preview) => Event::Preview(preview),
-        ImageEvent::Image(image) => Event::Image(image),
+        ImageEvent::Image(image, _) => Event::Image(image),
         ImageEvent::Resumed(resumed) => Event::Resumed(resumed),
         ImageEvent::Done(done) => Event::Done(done),
     };

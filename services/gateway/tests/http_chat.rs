@@ -26,7 +26,7 @@ async fn a_conversation_is_answered_as_over_grpc() {
     let request = json!({
         "model": "unipic-h64-64px", "max_completion_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 3,
         "stop": "!", "encoder_path": "mar", "n": 1, "presence_penalty": 0.0, "logprobs": false, "user": "me",
-        "response_format": {"type": "text"}, "store": false,
+        "response_format": {"type": "text"}, "store": false, "tools": [], "tool_choice": "none", "logit_bias": {},
         "messages": [
             {"role": "user", "content": [image(), image(), {"type": "text", "text": "Compare."}]},
             {"role": "assistant", "content": "<image>", "refusal": null},
@@ -128,7 +128,8 @@ async fn what_is_wrong_is_named() {
         (with("n", json!(2)), "n", "one answer"),
         (with("response_format", json!({"type": "json_object"})), "response_format", "plain text"),
         (with("presence_penalty", json!(0.5)), "presence_penalty", "not supported"),
-        (with("tools", json!([])), "tools", "is not a field"),
+        (with("tools", json!([{}])), "tools", "calls no tools"),
+        (with("functions", json!([])), "functions", "is not a field"),
     ] {
         let answer = post(&gateway, CHAT, &request).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{request:.200}: {answer:?}");

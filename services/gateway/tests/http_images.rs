@@ -96,6 +96,26 @@ async fn a_stream_tells_previews_and_finished_images() {
         assert_eq!((pixels.width, pixels.data[0]), (64, 7));
     }
     assert_eq!(events[2].1["seed"], 7);
+    // A finished image says all that makes it again, as the whole answer does.
+    let mut whole = post(&gateway, GENERATIONS, &json!({"prompt": "a barn", "seed": 7, "iterations": 9})).await.json();
+    whole["unipic"].as_object_mut().expect("an object").remove("total_ms");
+    assert_eq!(events[2].1["unipic"], whole["unipic"]);
+    assert_eq!(whole["unipic"]["iterations"], 9);
+}
+
+#[tokio::test]
+async fn a_stream_tells_the_wait_and_the_iterations_where_that_is_asked_for() {
+    let (gateway, _) = gateway(Script::default()).await;
+    let request = json!({"prompt": "a barn", "iterations": 3, "stream": true, "progress": true});
+    let events = post(&gateway, GENERATIONS, &request).await.events();
+    let last = events.last().expect("events");
+    assert_eq!(last.0, "image_generation.completed");
+    let progress: Vec<_> = events.iter().filter(|(name, _)| name == "image_generation.progress").collect();
+    assert!(!progress.is_empty(), "{events:?}");
+    for (name, data) in progress {
+        assert_eq!((&data["type"], &data["iterations"]), (&json!(name), &json!(3)));
+        assert!(data["iteration"].is_u64() && data["elapsed_ms"].is_number(), "{data}");
+    }
 }
 
 #[tokio::test]
@@ -118,6 +138,7 @@ async fn what_is_wrong_is_named() {
         (json!({"prompt": "a", "stream": "yes"}), "stream", "true or false"),
         (json!({"prompt": "a", "stream": true, "partial_images": 9}), "partial_images", "between 0 and 8"),
         (json!({"prompt": "a", "partial_images": 1}), "partial_images", "stream"),
+        (json!({"prompt": "a", "progress": true}), "progress", "stream"),
         (json!({"prompt": "a", "iterations": 1000}), "iterations", "between 1 and 256"),
         (json!({"prompt": "a", "head_steps": 0}), "head_steps", "between 1 and 1000"),
         (json!({"prompt": "a", "guidance_scale": 1e300}), "guidance_scale", "between 0 and 30"),

@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use serde_json::{Value, json};
-use support::{Fake, Script, gateway, png, with_config};
+use support::{Fake, Script, gateway, with_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use unipic_gateway::{Config, Gateway, HttpConfig};
 use unipic_serving::{Drained, ListenAddress, Ops, Problems, ServerConfig, Validate};
 use unipic_telemetry::{Metrics, TelemetryConfig};
-use web::{form_request, get, json_request, post, send};
+use web::{get, json_request, send};
 
 #[tokio::test]
 async fn the_model_is_listed_with_its_limits() {
@@ -46,65 +46,6 @@ async fn unknown_paths_and_methods_are_errors_of_the_same_shape() {
     ] {
         assert_eq!(answer.status, status);
         answer.blamed();
-    }
-}
-
-/// A value that a field's schema does not allow.
-fn wrong_value(schema: &Value) -> Value {
-    match schema["type"].as_str() {
-        Some("integer" | "number") => json!("x"),
-        Some("string" | "boolean") => json!(7),
-        _ => json!("none of these"),
-    }
-}
-
-#[tokio::test]
-async fn the_description_names_exactly_what_is_taken() {
-    let (gateway, _) = gateway(Script::default()).await;
-    let document = get(&gateway, "/openapi.json").await.json();
-    let paths = document["paths"].as_object().expect("paths");
-    for (path, operations) in paths {
-        for method in operations.as_object().expect("operations").keys() {
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
-            let path = path.replace("{model}", "unipic-h64-64px");
-            let request = Request::builder().method(method).uri(&path).body(Body::empty()).expect("a request");
-            let status = send(&gateway, request).await.status;
-            assert!(!matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED), "{path}: {status}");
-        }
-    }
-    let conversation = json!([{"role": "user", "content": "Hi"}]);
-    for (path, good) in [
-        ("/v1/images/generations", json!({"prompt": "a", "iterations": 1})),
-        ("/v1/chat/completions", json!({"messages": conversation})),
-    ] {
-        let schema = &paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"];
-        let properties = schema["properties"].as_object().expect("properties");
-        for (name, schema) in properties {
-            let is_ignored = schema["description"].as_str().expect("a text").starts_with("Accepted and ignored.");
-            let mut request = good.clone();
-            request[name] = wrong_value(schema);
-            let answer = post(&gateway, path, &request).await;
-            // Another string is a right type for a model's name and for a stop.
-            let is_fine = is_ignored || name == "stop";
-            assert_eq!(answer.status.is_success(), is_fine, "{path} {name}: {answer:?}");
-            assert!(is_fine || answer.blamed().0 == *name, "{path} {name}: {answer:?}");
-        }
-        let mut request = good.clone();
-        request["not_described"] = json!(1);
-        assert_eq!(post(&gateway, path, &request).await.blamed().0, "not_described");
-    }
-    let schema = &paths["/v1/images/edits"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"];
-    let file = png(16, 16);
-    for (name, schema) in schema["properties"].as_object().expect("properties") {
-        let is_ignored = schema["description"].as_str().expect("a text").starts_with("Accepted and ignored.");
-        // In a form everything is a text, so a prompt cannot have the wrong type.
-        if ["image", "prompt", "negative_prompt"].contains(&name.as_str()) {
-            continue;
-        }
-        let parts: [web::Part<'_>; 3] = [("image", &file), ("prompt", b"a"), (name, b"none of these")];
-        let answer = send(&gateway, form_request("/v1/images/edits", &parts)).await;
-        assert_eq!(answer.status.is_success(), is_ignored, "{name}: {answer:?}");
-        assert!(is_ignored || answer.blamed().0 == *name, "{name}: {answer:?}");
     }
 }
 

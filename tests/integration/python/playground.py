@@ -258,7 +258,28 @@ def draw(at):
         expect(at.turn(several).locator("[data-state=done]")).to_have_count(2)
         assert at.bytes_of(several, 0) != at.bytes_of(several, 1)
         at.options(n="")
+    if can_run_curl():
+        with step("the code of the second of two pictures makes the second"):
+            at.turn(several).get_by_role("button", name="Details and code").nth(1).click()
+            viewer = at.page.get_by_role("dialog")
+            viewer.get_by_role("tab", name="curl", exact=True).click()
+            made = run_curl(viewer.locator("code").text_content())
+            assert made == downloaded(at, viewer.get_by_role("link", name="Download"))[1]
+            viewer.get_by_role("tab", name="grpcurl", exact=True).click()
+            assert "== 1" in viewer.locator("code").text_content()
+            at.page.keyboard.press("Escape")
     return number
+
+
+def can_run_curl():
+    return all(map(shutil.which, ("bash", "curl", "jq", "base64")))
+
+
+def run_curl(code):
+    """What the code saves as `picture.png`."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", code], cwd=folder, check=True, timeout=PATIENCE_MS / 1000)
+        return (Path(folder) / "picture.png").read_bytes()
 
 
 def code(at, number):
@@ -282,10 +303,9 @@ def code(at, number):
         assert made.startswith(b"\x89PNG") and download.value.suggested_filename.endswith("-7.png")
         at.page.keyboard.press("Escape")
         expect(viewer).to_be_hidden()
-    if all(map(shutil.which, ("bash", "curl", "jq", "base64"))):
-        with step("the copied curl command makes the same file"), tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["bash", "-euo", "pipefail", "-c", shown["curl"]], cwd=folder, check=True, timeout=PATIENCE_MS / 1000)
-            assert (Path(folder) / "picture.png").read_bytes() == made
+    if can_run_curl():
+        with step("the copied curl command makes the same file"):
+            assert run_curl(shown["curl"]) == made
     else:
         print("not run: the copied curl command, without bash, curl, jq or base64")
     with step("the Python code makes the same file, with our package"):

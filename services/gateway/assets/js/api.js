@@ -16,6 +16,9 @@ function parse(text) {
 /** Where the key is kept that the server asks for: in this tab, until it is closed. */
 const KEY = "unipic-api-key";
 
+/** Whether this server was given a key. */
+export const isKeyed = () => sessionStorage.getItem(KEY) !== null;
+
 /** Fetches with the key, where there is one. A key that is refused is asked for again. */
 async function fetchWithKey(path, init) {
   for (;;) {

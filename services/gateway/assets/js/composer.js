@@ -155,9 +155,7 @@ export class Composer {
     const { defaults, name } = this.#model;
     const around = extended ? Object.values(canvasOf(sources[0])) : [defaults.width, defaults.height];
     const shape = options.size ? options.size.split("x").map(Number) : around;
-    // The default number of iterations is told for the default size only.
-    const iterations = options.iterations ?? (shape.join("x") !== `${defaults.width}x${defaults.height}` ? null : defaults.iterations);
-    return { mode, prompt, options, sources, shape, iterations, history: [], model: name, remembers: this.options.checked("history") };
+    return { mode, prompt, options, sources, shape, history: [], model: name, remembers: this.options.checked("history") };
   }
 
   #key(event) {

@@ -43,7 +43,7 @@ function conversation(turns, name) {
  * Code for a request. `options` are those of the API with the seed that was used, `turns` those of a question, each with the
  * numbers of its pictures, `name` tells what a picture's file is called.
  */
-export function pythonCode({ made, options, turns, name, address, file }) {
+export function pythonCode({ made, options, turns, name, address, keyed, file }) {
   const { feather: _, ...plain } = Object.fromEntries(Object.entries(options).filter(([option]) => !option.startsWith("extend_")));
   const given = {
     draw: () => [literal(made.prompt)],
@@ -56,6 +56,8 @@ export function pythonCode({ made, options, turns, name, address, file }) {
   const [stem, extension] = file.split(".");
   const several = `    for picture in drawing.pictures:\n        picture.save(f"${stem}-{picture.number}.${extension}")\n`;
   const end = made.mode === "ask" ? "    print(answer.text)\n" : options.n > 1 ? several : `    drawing.picture.save(${literal(file)})\n`;
-  const imports = call.includes("Path(") ? "from pathlib import Path\n\n" : "";
-  return `${imports}import unipic  # pip install shared/client/python\n\nwith unipic.Client(${literal(address)}) as client:\n${call}${end}`;
+  const needed = [...(keyed ? ["import os"] : []), ...(call.includes("Path(") ? ["from pathlib import Path"] : [])];
+  const imports = needed.length > 0 ? `${needed.join("\n")}\n\n` : "";
+  const key = keyed ? ', api_key=os.environ["UNIPIC_API_KEY"]' : "";
+  return `${imports}import unipic  # pip install shared/client/python\n\nwith unipic.Client(${literal(address)}${key}) as client:\n${call}${end}`;
 }

@@ -13,7 +13,7 @@ function withSeed(body, seed) {
 /** The body of a drawing: streamed, with previews. */
 export function jsonBody({ prompt, options }) {
   const { seed, ...rest } = options;
-  return withSeed({ prompt, ...rest, response_format: "b64_json", stream: true }, seed);
+  return withSeed({ prompt, ...rest, response_format: "b64_json", stream: true, progress: true }, seed);
 }
 
 /** What the file of a mask is called, here and in the code that is shown. */
@@ -37,6 +37,7 @@ export function editForm({ prompt, options, sources }) {
   for (const [name, value] of Object.entries({ ...options, ...changeOf(sources[0]) })) form.append(name, String(value));
   form.append("response_format", "b64_json");
   form.append("stream", "true");
+  form.append("progress", "true");
   return form;
 }
 
@@ -71,6 +72,7 @@ export async function answerBody(request) {
     messages: await messages(request),
     ...rest,
     stream: true,
+    progress: true,
     stream_options: { include_usage: true },
   };
   return withSeed(body, seed);

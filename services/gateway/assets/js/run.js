@@ -35,7 +35,10 @@ async function draw(turn, pictures, signal) {
   for await (const event of events(request, signal)) {
     if (event.type?.endsWith(".partial_image")) {
       turn.preview(event.image_index ?? 0, blobOfBase64(event.b64_json));
+    } else if (event.type?.endsWith(".progress")) {
       showProgress(turn, event);
+    } else if (event.type?.endsWith(".queued")) {
+      showQueue(turn, event);
     } else if (event.type?.endsWith(".completed")) {
       const index = event.image_index ?? made;
       turn.picture(index, await pictures.add(await pictureOf(request, event, index)));
@@ -45,12 +48,15 @@ async function draw(turn, pictures, signal) {
   return [];
 }
 
-/** Tells how far a preview says that its request is: in iterations, and by them in time. */
-function showProgress(turn, { iteration }) {
-  const { iterations } = turn.request;
+/** Tells how far a request is: in iterations, and in the time that is left. */
+function showProgress(turn, { iteration, iterations, remaining_ms: left }) {
   if (!iteration || !iterations) return turn.progress(null, "Taking shape…");
-  const left = (turn.elapsedMs / iteration) * Math.max(0, iterations - iteration);
   turn.progress(Math.min(iteration / iterations, 1), left < 1000 ? "Nearly done" : `About ${left < 60_000 ? `${Math.round(left / 1000)} s` : durationText(left)} left`);
+}
+
+/** Tells how many requests are served first. */
+function showQueue(turn, { position }) {
+  turn.progress(null, position === 0 ? "Next in line…" : `${position} ${position === 1 ? "request" : "requests"} ahead…`);
 }
 
 /** A finished event as a picture of the gallery, with all that is needed to make it again. */
@@ -70,6 +76,7 @@ async function pictureOf(request, event, index) {
 async function answer(turn, signal) {
   let facts = [];
   for await (const event of events(turn.request, signal)) {
+    if (event.type?.endsWith(".queued")) showQueue(turn, event);
     turn.text(event.choices?.[0]?.delta?.content ?? "");
     if (event.choices?.[0]?.finish_reason === "length") facts = ["cut at its longest length", ...facts];
     if (event.usage) facts = [...facts, `${event.usage.completion_tokens} tokens`];

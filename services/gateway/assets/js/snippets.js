@@ -28,9 +28,12 @@ function exact({ mode, options, seed, source }) {
 
 const extensionOf = (options) => ({ jpeg: "jpg", webp: "webp" })[options.output_format] ?? "png";
 
-/** Code for a made picture or a question, as { curl, grpcurl, python }. `origin` is this server, `model` what it serves. */
-export function snippets(made, origin, model) {
-  return { curl: curl(made, origin), grpcurl: grpcurl(made, origin, model), python: python(made, origin, model) };
+/**
+ * Code for a made picture or a question, as { curl, grpcurl, python }. `origin` is this server, `model` what it serves; a `keyed` one asks for
+ * a key, which the code takes from the environment.
+ */
+export function snippets(made, origin, model, keyed) {
+  return { curl: curl(made, origin, keyed), grpcurl: grpcurl(made, origin, model, keyed), python: python(made, origin, model, keyed) };
 }
 
 function sourceName(made, i = 0) {
@@ -46,17 +49,21 @@ function turnsOf({ prompt, history, sources }) {
   return [...earlier, { role: "user", text: prompt }].map((turn, i) => ({ ...turn, pictures: i === 0 ? sources.map((_, at) => at) : [] }));
 }
 
-function curl(made, origin) {
+/** A header with the key from the environment. */
+const KEY_HEADER = '-H "Authorization: Bearer $UNIPIC_API_KEY"';
+
+function curl(made, origin, keyed) {
   const options = exact(made);
-  const save = `jq -r '.data[0].b64_json' | base64 -d > picture.${extensionOf(options)}`;
+  const key = keyed ? `  ${KEY_HEADER} \\\n` : "";
+  const save = `jq -r '.data[${made.index ?? 0}].b64_json' | base64 -d > picture.${extensionOf(options)}`;
   if (made.mode === "draw") {
     const body = json({ prompt: made.prompt, ...options }, 2);
-    return `curl -sS ${origin}/v1/images/generations \\\n  -H 'Content-Type: application/json' \\\n  -d ${shellWord(body)} |\n  ${save}\n`;
+    return `curl -sS ${origin}/v1/images/generations \\\n${key}  -H 'Content-Type: application/json' \\\n  -d ${shellWord(body)} |\n  ${save}\n`;
   }
   if (made.mode === "edit") {
     const fields = Object.entries(options).map(([name, value]) => `  --form-string ${shellWord(`${name}=${value}`)} \\\n`);
     const mask = made.source?.mask ? `  -F 'mask=@"${MASK_NAME}"' \\\n` : "";
-    return `curl -sS ${origin}/v1/images/edits \\\n  -F ${shellWord(`image=@"${sourceName(made).replaceAll('"', '\\"')}"`)} \\\n${mask}${fields.join("")}  --form-string ${shellWord(`prompt=${made.prompt}`)} |\n  ${save}\n`;
+    return `curl -sS ${origin}/v1/images/edits \\\n${key}  -F ${shellWord(`image=@"${sourceName(made).replaceAll('"', '\\"')}"`)} \\\n${mask}${fields.join("")}  --form-string ${shellWord(`prompt=${made.prompt}`)} |\n  ${save}\n`;
   }
   const messages = turnsOf(made).map(({ role, text, pictures }) => {
     if (pictures.length === 0) return { role, content: text };
@@ -65,7 +72,7 @@ function curl(made, origin) {
   const body = shellWord(json({ model: made.model, messages, ...options }, 2));
   // The picture is too long for a command line, so the body goes in by a pipe.
   const filled = made.sources.reduce((text, source, i) => text.replace(`@IMAGE${i}@`, () => `data:${source.blob.type};base64,${inlined(sourceName(made, i))}`), body);
-  return `printf '%s' ${filled} |\n  curl -sS ${origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' -d @- |\n  jq -r '.choices[0].message.content'\n`;
+  return `printf '%s' ${filled} |\n  curl -sS ${origin}/v1/chat/completions \\\n${key}  -H 'Content-Type: application/json' -d @- |\n  jq -r '.choices[0].message.content'\n`;
 }
 
 /** Options that proto JSON writes otherwise. */
@@ -81,12 +88,13 @@ function imageOptions(options) {
   return rest;
 }
 
-function grpcurl(made, origin, model) {
+function grpcurl(made, origin, model, keyed) {
   const options = exact(made);
-  const flag = origin.startsWith("https:") ? "" : " -plaintext";
+  const flag = (origin.startsWith("https:") ? "" : " -plaintext") + (keyed ? ` ${KEY_HEADER}` : "");
   const call = (method, body) => `grpcurl${flag} -max-msg-sz 67108864 -d @ \\\n  ${model.grpcAddress} unipic.v1.UniPic/${method}`.replace("-d @", body);
   const negative = options.negative_prompt ? { negative_prompt: options.negative_prompt } : {};
-  const save = `jq -r 'select(.image) | .image.data' | base64 -d > picture.${extensionOf(options)}`;
+  // A field that is zero is left out.
+  const save = `jq -r 'select(.image and (.image.image // 0) == ${made.index ?? 0}) | .image.data' | base64 -d > picture.${extensionOf(options)}`;
   if (made.mode === "draw") {
     const body = JSON.stringify({ prompt: made.prompt, ...negative, options: imageOptions(options) }, null, 2);
     return `${call("Generate", `-d ${shellWord(body)}`)} |\n  ${save}\n`;
@@ -106,9 +114,9 @@ function grpcurl(made, origin, model) {
   return `printf '%s' ${filled} |\n  ${call("Understand", "-d @")} |\n  jq -j '.text_delta // .textDelta // empty'\n`;
 }
 
-function python(made, origin, model) {
+function python(made, origin, model, keyed) {
   const options = exact(made);
   const address = origin.startsWith("https:") ? `https://${model.grpcAddress}` : model.grpcAddress;
   const turns = made.mode === "ask" ? turnsOf(made) : [];
-  return pythonCode({ made, options, turns, name: (i) => sourceName(made, i), address, file: `picture.${extensionOf(options)}` });
+  return pythonCode({ made, options, turns, name: (i) => sourceName(made, i), address, keyed, file: `picture.${extensionOf(options)}` });
 }

@@ -1,5 +1,6 @@
 // A made picture or an answer, large: what it was made with, what can be done with it, and the same request as code.
 
+import { isKeyed } from "./api.js";
 import { announce, button, byId, el } from "./dom.js";
 import { copyText, fileName } from "./format.js";
 import { icon } from "./icons.js";
@@ -94,7 +95,7 @@ export class Viewer {
 
   /** The code, a language at a time. Tabs as ARIA describes them: arrows move between them. */
   #code(made, model) {
-    const code = snippets(made, location.origin, model);
+    const code = snippets(made, location.origin, model, isKeyed());
     const shown = el("code", {});
     const panel = el("pre", { class: "code", id: "code-panel", role: "tabpanel", tabIndex: 0 }, shown);
     const tabs = LANGUAGES.map(([language, word]) => el("button", { type: "button", role: "tab", class: "tab", id: `tab-${language}`, "aria-controls": "code-panel", on: { click: () => show(language) } }, word));

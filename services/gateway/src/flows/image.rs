@@ -27,7 +27,8 @@ pub(crate) enum ImageEvent {
     Queued(pb::Queued),
     Progress(pb::Progress),
     Preview(pb::Preview),
-    Image(pb::ImageResult),
+    /// With the options it was made by, defaults filled in.
+    Image(pb::ImageResult, pb::ImageOptions),
     Resumed(pb::Resumed),
     Done(pb::ImageDone),
 }
@@ -180,7 +181,7 @@ impl<B: Backends> ImageFlow<B> {
             seed: self.spec.seed,
             crop: self.source.as_ref().map(|source| source.crop),
         };
-        events.send(ImageEvent::Image(result)).await
+        events.send(ImageEvent::Image(result, self.spec.to_options())).await
     }
 
     /// A picture as it leaves: in an edit with a mask, what is outside it is the source's.

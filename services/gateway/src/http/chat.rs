@@ -46,6 +46,12 @@ pub(super) const FIELDS: Table = &[
     Field { name: "stream", kind: Kind::Flag, about: "Server-sent events instead of one answer. Default false." },
     Field { name: "stream_options", kind: Kind::StreamOptions, about: "include_usage: one more chunk with the usage." },
     Field {
+        name: "progress",
+        kind: Kind::Flag,
+        about: "In a stream, also events that OpenAI's API has not: chat.completion.queued with the requests ahead. Default \
+                false.",
+    },
+    Field {
         name: "encoder_path",
         kind: Kind::Choice(&["siglip2", "mar"]),
         about: "Which encoder shows the images. Default: the first that /v1/models tells.",
@@ -59,6 +65,14 @@ pub(super) const FIELDS: Table = &[
     Field { name: "frequency_penalty", kind: Kind::Only(&["0"], "penalties are not supported"), about: "0." },
     Field { name: "presence_penalty", kind: Kind::Only(&["0"], "penalties are not supported"), about: "0." },
     Field { name: "logprobs", kind: Kind::Only(&["false"], "probabilities are not told"), about: "false." },
+    Field { name: "logit_bias", kind: Kind::Only(&["{}"], "tokens cannot be favoured"), about: "Empty." },
+    Field { name: "tools", kind: Kind::Only(&["[]"], "the model calls no tools"), about: "None." },
+    Field {
+        name: "tool_choice",
+        kind: Kind::Only(&["\"none\"", "\"auto\""], "the model calls no tools"),
+        about: "none.",
+    },
+    Field { name: "parallel_tool_calls", kind: Kind::Ignored, about: "" },
     Field { name: "metadata", kind: Kind::Ignored, about: "" },
     Field { name: "safety_identifier", kind: Kind::Ignored, about: "" },
     Field { name: "service_tier", kind: Kind::Ignored, about: "" },
@@ -73,6 +87,8 @@ struct Question {
     remote: Vec<Remote>,
     is_streamed: bool,
     include_usage: bool,
+    /// Whether a stream tells the queue too.
+    is_progress_told: bool,
 }
 
 /// Answers a conversation's last turn.
@@ -97,7 +113,7 @@ pub(super) async fn complete<B: Backends>(
     }
     let events = gateway.start_understand(question.request, caller).await.map_err(public)?;
     let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
-    let mut talk = Talk::new(&model, question.include_usage);
+    let mut talk = Talk::new(&model, question.include_usage, question.is_progress_told);
     if question.is_streamed {
         let begun = stream::begun(events).await?;
         let first = futures::stream::iter([talk.opening()]);
@@ -118,6 +134,7 @@ fn read(text: Bytes, model: &Model, is_remote: bool) -> Result<Question, HttpErr
     let Messages { turns, remote } = messages::messages(&mut fields, is_remote);
     let is_streamed = fields.flag("stream").unwrap_or(false);
     let include_usage = include_usage(&mut fields, is_streamed);
+    let is_progress_told = fields.progress(is_streamed);
     let request = pb::UnderstandRequest {
         turns,
         max_tokens: max_tokens(&mut fields),
@@ -129,7 +146,7 @@ fn read(text: Bytes, model: &Model, is_remote: bool) -> Result<Question, HttpErr
         candidates: Vec::new(),
     };
     fields.finish()?;
-    Ok(Question { request, remote, is_streamed, include_usage })
+    Ok(Question { request, remote, is_streamed, include_usage, is_progress_told })
 }
 
 /// The limit of tokens under either of its names.

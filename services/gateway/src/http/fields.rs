@@ -130,6 +130,15 @@ impl Fields {
         flag.or_else(|| self.none(name, "must be true or false"))
     }
 
+    /// Whether a stream is to tell what OpenAI's API has no events for.
+    pub(super) fn progress(&mut self, is_streamed: bool) -> bool {
+        let is_told = self.flag("progress").unwrap_or(false);
+        if is_told && !is_streamed {
+            self.wrong("progress", "needs \"stream\": true");
+        }
+        is_told
+    }
+
     /// The value that stands for the given word.
     pub(super) fn choice<T: Copy>(&mut self, name: &str, choices: &[(&'static str, T)]) -> Option<T> {
         let given = self.take(name)?;

@@ -44,7 +44,7 @@ pub(super) async fn generate<B: Backends>(
         options: Some(plan.options),
     };
     let events = gateway.start_generate(request, caller).map_err(public)?;
-    answer(events, Told::new("image_generation", plan, &model.name)).await
+    answer(events, Told::new("image_generation", plan, model)).await
 }
 
 /// Changes an image as a prompt says.
@@ -57,7 +57,7 @@ pub(super) async fn edit<B: Backends>(
     let most = body::form_bytes(&gateway.shared.config.limits);
     let (request, plan) = read_edit(body::form(request, most, &FILES).await?, &model)?;
     let events = gateway.start_edit(request, caller).await.map_err(public)?;
-    answer(events, Told::new("image_edit", plan, &model.name)).await
+    answer(events, Told::new("image_edit", plan, model)).await
 }
 
 /// What an edit's form asks for.

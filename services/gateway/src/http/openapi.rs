@@ -1,5 +1,7 @@
 //! `/openapi.json`: the API's description, made from the tables that requests are read by.
 
+mod answers;
+
 use serde_json::{Map, Value, json};
 
 use super::chat;
@@ -16,28 +18,38 @@ pub(super) fn document() -> Value {
             "description": "Images from prompts, edits, and questions about images, as clients of OpenAI's API speak it.",
         },
         "paths": {
-            "/v1/images/generations": { "post": operation(
+            "/v1/images/generations": { "post": described(operation(
                 "Draws images from a prompt.", "application/json", &[IMAGE_FIELDS, GENERATION_FIELDS], &["prompt"], IMAGES,
-            ) },
-            "/v1/images/edits": { "post": operation(
+            ), "Images") },
+            "/v1/images/edits": { "post": described(operation(
                 "Changes an image as a prompt says.", "multipart/form-data", &[IMAGE_FIELDS, EDIT_FIELDS],
                 &["prompt", "image"], IMAGES,
-            ) },
-            "/v1/chat/completions": { "post": operation(
+            ), "Images") },
+            "/v1/chat/completions": { "post": described(operation(
                 "Answers questions about images.", "application/json", &[chat::FIELDS], &["messages"], CHAT,
-            ) },
-            "/v1/models": { "get": plain("What is served, with its defaults and limits.") },
+            ), "ChatCompletion") },
+            "/v1/models": { "get": described(plain("What is served, with its defaults and limits."), "Models") },
             "/v1/models/{model}": { "get": with_name(plain("The same for one model.")) },
             "/healthz": { "get": plain("The process lives.") },
             "/readyz": { "get": plain("Requests are taken; 503 until they are.") },
             "/openapi.json": { "get": plain("This description.") },
         },
-        "components": { "schemas": { "Error": error() } },
+        "components": {
+            "schemas": {
+                "Error": answers::error(),
+                "Images": answers::images(),
+                "ChatCompletion": answers::completion(),
+                "Models": answers::models(),
+            },
+            "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
+        },
+        // With a key where the server asks for one, without where it does not.
+        "security": [{ "key": [] }, {}],
     })
 }
 
 /// What the image routes answer.
-const IMAGES: &str = "The images in base64 with their seed, or a stream of partial_image and completed events.";
+const IMAGES: &str = "The images in base64 with their seed, or a stream of partial_image and completed events, of queued, progress and resumed ones too where progress is true.";
 /// What the chat route answers.
 const CHAT: &str = "A chat.completion, or a stream of chat.completion.chunk that ends with [DONE].";
 
@@ -54,6 +66,17 @@ fn operation(summary: &str, media_type: &str, tables: &[Table], required: &[&str
     })
 }
 
+/// The same with the schema of its good answer, and that it can be a stream where it can.
+fn described(mut operation: Value, schema: &str) -> Value {
+    let mut content = json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } });
+    if operation["requestBody"].is_object() {
+        let events = "Where stream is true: each event's data is JSON with its type, but for the last of a chat.";
+        content["text/event-stream"] = json!({ "schema": { "type": "string", "description": events } });
+    }
+    operation["responses"]["200"]["content"] = content;
+    operation
+}
+
 fn plain(summary: &str) -> Value {
     json!({ "summary": summary, "responses": responses(summary, &["503"]) })
 }
@@ -61,17 +84,25 @@ fn plain(summary: &str) -> Value {
 fn with_name(mut operation: Value) -> Value {
     let name = json!({ "name": "model", "in": "path", "required": true, "schema": { "type": "string" } });
     operation["parameters"] = json!([name]);
+    operation["responses"]["404"] = operation["responses"]["401"].clone();
     operation
 }
 
 fn responses(good: &str, bad: &[&str]) -> Value {
     let mut responses = Map::new();
     responses.insert("200".to_owned(), json!({ "description": good }));
+    // Any path answers so: to no key or a wrong one, to a page of another site, to another method, to an unknown Host.
+    let bad = bad.iter().chain(&["401", "403", "405", "421"]);
     let error = json!({
         "description": "What went wrong.",
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
     });
-    responses.extend(bad.iter().map(|status| ((*status).to_owned(), error.clone())));
+    let mut later = error.clone();
+    later["headers"] = json!({ "Retry-After": {
+        "description": "Seconds to wait before the next try.", "schema": { "type": "integer" },
+    } });
+    let of = |status: &str| if matches!(status, "429" | "503") { later.clone() } else { error.clone() };
+    responses.extend(bad.map(|status| ((*status).to_owned(), of(status))));
     Value::Object(responses)
 }
 
@@ -121,18 +152,4 @@ fn messages() -> Value {
         "properties": { "role": { "enum": ["user", "assistant"] }, "content": content },
     });
     json!({ "type": "array", "items": message })
-}
-
-fn error() -> Value {
-    let error = json!({
-        "type": "object",
-        "properties": {
-            "message": { "type": "string" },
-            "type": { "type": "string" },
-            "param": { "type": ["string", "null"], "description": "The field that is wrong." },
-            "code": { "type": "string" },
-            "status": { "type": "integer", "description": "The HTTP status; also in a stream that has begun." },
-        },
-    });
-    json!({ "type": "object", "properties": { "error": error } })
 }

@@ -9,6 +9,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::Peekable;
 use futures::{Stream, StreamExt};
+use serde_json::Value;
 use unipic_telemetry::web::Outcome;
 
 use super::error::HttpError;
@@ -64,6 +65,12 @@ fn kept_alive(events: impl Stream<Item = Event> + Send + 'static) -> impl Stream
             Err(_) => Some((Event::default().comment("still at it"), events)),
         }
     })
+}
+
+/// An event that OpenAI's API has not; its name is its type as well.
+pub(super) fn own(name: &str, mut data: Value) -> Event {
+    data["type"] = name.into();
+    Event::default().event(name).data(data.to_string())
 }
 
 /// The last event of a stream that failed.

@@ -21,13 +21,17 @@ const HTTP: [&str; 2] = ["127.0.0.1:8080", "localhost:8080"];
 const FOREIGN: [&str; 3] = ["grpcurl", "curl", "jq"];
 
 /// What shows each way of calling.
-const WAYS: [(&str, &str); 6] = [
+const WAYS: [(&str, &str); 10] = [
     ("the command line", "unipic generate"),
     ("the command line with a server", "--server"),
     ("HTTP", "/v1/images/generations"),
     ("OpenAI's package", "from openai import"),
     ("gRPC from a shell", "grpcurl"),
     ("the Python package", "import unipic"),
+    ("many jobs", "unipic batch"),
+    ("a conversation", "unipic chat"),
+    ("margins", "--extend"),
+    ("shells", "unipic completions"),
 ];
 
 fn readme() -> anyhow::Result<Vec<Block>> {

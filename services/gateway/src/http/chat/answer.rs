@@ -19,16 +19,18 @@ pub(super) struct Talk {
     /// The weights: the same ones answer the same with the same seed.
     fingerprint: String,
     include_usage: bool,
+    is_progress_told: bool,
 }
 
 impl Talk {
-    pub(super) fn new(model: &Model, include_usage: bool) -> Self {
+    pub(super) fn new(model: &Model, include_usage: bool, is_progress_told: bool) -> Self {
         Self {
             id: format!("chatcmpl-{:032x}", fastrand::u128(..)),
             created: now(),
             model: model.name.clone(),
             fingerprint: model.weights_sha256.chars().take(16).collect(),
             include_usage,
+            is_progress_told,
         }
     }
 
@@ -78,6 +80,9 @@ impl Talk {
     /// The chunks for one event of the flow.
     pub(super) fn events(&mut self, event: Result<UnderstandEvent, HttpError>) -> Vec<Event> {
         match event {
+            Ok(UnderstandEvent::Queued(queued)) if self.is_progress_told => {
+                vec![stream::own("chat.completion.queued", json!({ "position": queued.position }))]
+            }
             Ok(UnderstandEvent::Queued(_) | UnderstandEvent::Resumed(_)) => Vec::new(),
             Ok(UnderstandEvent::Text(text)) => vec![self.chunk(&json!({ "content": text }), None)],
             Ok(UnderstandEvent::Done(done)) => {

@@ -1,5 +1,7 @@
 //! Images as OpenAI's clients read them: one answer, or events.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::response::sse::Event;
@@ -13,6 +15,7 @@ use super::options::Plan;
 use crate::flows::ImageEvent;
 use crate::http::error::HttpError;
 use crate::http::{now, reply, stream};
+use crate::model::Model;
 
 /// What is told of a request's images.
 #[derive(Debug)]
@@ -20,15 +23,15 @@ pub(super) struct Told {
     /// `image_generation` or `image_edit`: how the events' names begin.
     task: &'static str,
     plan: Plan,
-    model: String,
+    model: Arc<Model>,
     created: u64,
     /// Previews sent of each image.
     previews: Vec<u32>,
 }
 
 impl Told {
-    pub(super) fn new(task: &'static str, plan: Plan, model: &str) -> Self {
-        Self { task, plan, model: model.to_owned(), created: now(), previews: Vec::new() }
+    pub(super) fn new(task: &'static str, plan: Plan, model: Arc<Model>) -> Self {
+        Self { task, plan, model, created: now(), previews: Vec::new() }
     }
 
     pub(super) fn is_streamed(&self) -> bool {
@@ -43,14 +46,16 @@ impl Told {
         let (mut data, mut answer) = (Vec::new(), Map::new());
         while let Some(event) = events.next().await {
             match event? {
-                ImageEvent::Image(image) => {
+                ImageEvent::Image(image, _) => {
                     if data.is_empty() {
                         answer = self.about(&image);
                     }
                     data.push(datum(&image));
                 }
                 ImageEvent::Done(done) => {
-                    answer.insert("unipic".into(), made(&done));
+                    let mut made = self.made(&done.options.unwrap_or_default());
+                    made["total_ms"] = done.timings.as_ref().map(|timings| timings.total_ms).into();
+                    answer.insert("unipic".into(), made);
                 }
                 ImageEvent::Queued(_) | ImageEvent::Progress(_) | ImageEvent::Preview(_) | ImageEvent::Resumed(_) => {}
             }
@@ -63,7 +68,7 @@ impl Told {
     /// What an answer and a finished event say of an image.
     fn about(&self, image: &pb::ImageResult) -> Map<String, Value> {
         let about = json!({
-            "model": self.model,
+            "model": self.model.name,
             "background": "opaque",
             "output_format": format_name(&image.media_type),
             "size": format!("{}x{}", image.width, image.height),
@@ -76,11 +81,19 @@ impl Told {
     pub(super) fn events(&mut self, event: Result<ImageEvent, HttpError>) -> Vec<Event> {
         let told = match event {
             Ok(ImageEvent::Preview(preview)) => self.partial(&preview),
-            Ok(ImageEvent::Image(image)) => Some(self.completed(&image)),
-            Ok(ImageEvent::Queued(_) | ImageEvent::Progress(_) | ImageEvent::Resumed(_) | ImageEvent::Done(_)) => None,
+            Ok(ImageEvent::Image(image, options)) => Some(self.completed(&image, &options)),
+            Ok(ImageEvent::Queued(queued)) => self.own("queued", || json!({ "position": queued.position })),
+            Ok(ImageEvent::Progress(progress)) => self.own("progress", || how_far(&progress)),
+            Ok(ImageEvent::Resumed(resumed)) => self.own("resumed", || json!({ "attempt": resumed.attempt })),
+            Ok(ImageEvent::Done(_)) => None,
             Err(error) => Some(stream::failure(&error)),
         };
         told.into_iter().collect()
+    }
+
+    /// An event that OpenAI's API has not, where it was asked for.
+    fn own(&self, what: &str, data: impl FnOnce() -> Value) -> Option<Event> {
+        self.plan.is_progress_told.then(|| stream::own(&format!("{}.{what}", self.task), data()))
     }
 
     /// A preview, unless there were as many as were asked for.
@@ -111,18 +124,32 @@ impl Told {
     }
 
     /// A finished image.
-    fn completed(&self, image: &pb::ImageResult) -> Event {
+    fn completed(&self, image: &pb::ImageResult, options: &pb::ImageOptions) -> Event {
         let name = format!("{}.completed", self.task);
         let mut data = self.about(image);
         data.extend([
             ("type".to_owned(), Value::from(name.as_str())),
             ("created_at".to_owned(), self.created.into()),
             ("image_index".to_owned(), image.image.into()),
+            ("unipic".to_owned(), self.made(options)),
         ]);
         if let Value::Object(datum) = datum(image) {
             data.extend(datum);
         }
         Event::default().event(name).data(Value::Object(data).to_string())
+    }
+
+    /// How images were made: what makes them again.
+    fn made(&self, options: &pb::ImageOptions) -> Value {
+        json!({
+            "iterations": options.iterations,
+            "head_steps": options.head_steps,
+            "guidance_scale": options.guidance_scale,
+            "guidance_schedule": crate::http::models::schedule_name(options.guidance_schedule),
+            "temperature": options.temperature,
+            "weights_sha256": self.model.weights_sha256,
+            "server_version": env!("CARGO_PKG_VERSION"),
+        })
     }
 }
 
@@ -138,18 +165,12 @@ fn datum(image: &pb::ImageResult) -> Value {
     datum
 }
 
-/// How the images were made, defaults filled in.
-fn made(done: &pb::ImageDone) -> Value {
-    let options = done.options.unwrap_or_default();
+fn how_far(progress: &pb::Progress) -> Value {
     json!({
-        "iterations": options.iterations,
-        "head_steps": options.head_steps,
-        "guidance_scale": options.guidance_scale,
-        "guidance_schedule": crate::http::models::schedule_name(options.guidance_schedule),
-        "temperature": options.temperature,
-        "weights_sha256": done.weights_sha256,
-        "server_version": done.server_version,
-        "total_ms": done.timings.as_ref().map(|timings| timings.total_ms),
+        "iteration": progress.iteration,
+        "iterations": progress.iterations,
+        "elapsed_ms": progress.elapsed_ms,
+        "remaining_ms": progress.remaining_ms,
     })
 }
 

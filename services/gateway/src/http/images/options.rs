@@ -43,6 +43,12 @@ pub(in crate::http) const IMAGE_FIELDS: Table = &[
         kind: Kind::Whole,
         about: "Previews of each image, from 0 to 8, in a stream. There may be fewer. Default 0.",
     },
+    Field {
+        name: "progress",
+        kind: Kind::Flag,
+        about: "In a stream, also events that OpenAI's API has not: queued with the requests ahead, progress with iterations \
+                and milliseconds, resumed after a loss. Default false.",
+    },
     Field { name: "iterations", kind: Kind::Whole, about: "Iterations of the loop: more is better and slower." },
     Field { name: "head_steps", kind: Kind::Whole, about: "Sampling steps of the diffusion head in each iteration." },
     Field { name: "guidance_scale", kind: Kind::Number, about: "Guidance; 1 turns it off and halves the work." },
@@ -109,6 +115,8 @@ pub(super) struct Plan {
     pub(super) is_streamed: bool,
     /// Previews of each image, at most.
     pub(super) partial_images: u32,
+    /// Whether a stream tells the queue and the iterations too.
+    pub(super) is_progress_told: bool,
     /// Whether a size was asked for.
     pub(super) is_sized: bool,
 }
@@ -125,6 +133,7 @@ impl Plan {
         let schedule = fields.choice("guidance_schedule", &SCHEDULES).unwrap_or_default();
         let is_streamed = fields.flag("stream").unwrap_or(false);
         let partial_images = partial_images(&mut fields, is_streamed);
+        let is_progress_told = fields.progress(is_streamed);
         let mut options = pb::ImageOptions {
             seed: fields.whole("seed"),
             n: fields.count("n"),
@@ -142,7 +151,15 @@ impl Plan {
         let prompt = fields.text("prompt").unwrap_or_default();
         let negative_prompt = fields.text("negative_prompt").unwrap_or_default();
         fields.finish()?;
-        Ok(Self { prompt, negative_prompt, options, is_streamed, partial_images, is_sized: size.is_some() })
+        Ok(Self {
+            prompt,
+            negative_prompt,
+            options,
+            is_streamed,
+            partial_images,
+            is_progress_told,
+            is_sized: size.is_some(),
+        })
     }
 }
 
