@@ -8,7 +8,7 @@ use serde_json::json;
 use unipic_api::pb::{self, understand_response::Event};
 use unipic_client::UniPicClient;
 
-use crate::progress::Progress;
+use crate::progress::{Progress, is_loss};
 
 /// Asks, and shows the answer: text on standard output for people, events for programs.
 ///
@@ -67,5 +67,8 @@ fn tell_done(done: &pb::UnderstandDone, progress: &Progress) -> anyhow::Result<(
 
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write the answer")
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if is_loss(&error) => Err(error).context("write the answer"),
+        _ => Ok(()),
+    }
 }

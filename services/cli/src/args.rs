@@ -4,8 +4,11 @@ mod batch;
 mod change;
 mod chat;
 mod data;
+mod describe;
 mod draw;
+mod environment;
 mod eval;
+mod examples;
 mod key;
 mod replay;
 mod server;
@@ -21,7 +24,9 @@ pub(crate) use batch::Batch;
 pub(crate) use change::Change;
 pub(crate) use chat::Chat;
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
+pub(crate) use describe::{Describe, Encoder};
 pub(crate) use draw::{Edit, Generate, Output, Preview, Sampling, Schedule};
+pub(crate) use environment::parse;
 pub(crate) use eval::{Compare, Eval, Fit, Items, Other, Run, Sampling as EvalSampling};
 pub(crate) use key::Key;
 pub(crate) use replay::Replay;
@@ -62,7 +67,7 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Change an image as an instruction says.
     Edit(Edit),
-    /// Describe an image, or answer a question about it.
+    /// Describe an image, or answer a question about one or several.
     Describe(Describe),
     // Where a variant says nothing, the help is what its arguments' type says.
     Chat(Chat),
@@ -161,45 +166,9 @@ pub(crate) enum LinearWeights {
     Q8_0,
 }
 
-/// Describe an image, or answer a question about it.
-#[derive(Args, Debug)]
-pub(crate) struct Describe {
-    /// The image; `-` reads standard input.
-    pub(crate) image: PathBuf,
-    /// The question.
-    #[arg(default_value = "Describe the image in detail.")]
-    pub(crate) question: String,
-    /// At most this many tokens.
-    #[arg(long)]
-    pub(crate) max_tokens: Option<u32>,
-    /// 0 picks the likeliest token.
-    #[arg(long)]
-    pub(crate) temperature: Option<f32>,
-    /// Draw from the smallest set of tokens whose probability reaches this.
-    #[arg(long)]
-    pub(crate) top_p: Option<f32>,
-    /// Seed of the draws.
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// Which encoder shows the image to the model [default: siglip2 where the checkpoint has it].
-    #[arg(long, value_enum)]
-    pub(crate) encoder: Option<Encoder>,
-    /// Which model answers.
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-/// Which encoder shows images to the language model.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Encoder {
-    /// The paper's.
-    Siglip2,
-    /// The released script's.
-    Mar,
-}
-
 /// Serve all four parts from this process.
 #[derive(Args, Debug)]
+#[command(after_help = examples::SERVE)]
 pub(crate) struct Serve {
     /// Where to listen: host:port or unix:/path [default: 127.0.0.1:50051]. On anything but loopback, set `tls` and `auth` in the configuration file.
     #[arg(long)]

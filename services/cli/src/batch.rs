@@ -79,7 +79,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
         std::io::stdin().lock().read_to_end(&mut data).context("read rows from standard input")?;
         return Ok(data);
     }
-    std::fs::read(path).with_context(|| format!("read the rows `{}`", path.display()))
+    std::fs::read(path).map_err(|error| wrong(format!("cannot read the rows `{}`: {error}", path.display())))
 }
 
 /// Lines that say something. Of two with one id, or with one file's name, the second is bad: it would overwrite the first

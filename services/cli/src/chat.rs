@@ -17,11 +17,11 @@ use unipic_imaging::DecodeLimits;
 
 use crate::args;
 use crate::connect::Connection;
-use crate::failure::{Stopped, said, wrong};
+use crate::failure::{self, Stopped, said, wrong};
 use crate::images::{self, ImageEvent, ImageRequest};
 use crate::preview::Previewer;
 use crate::progress::Progress;
-use crate::{answer, input, output};
+use crate::{answer, flags, input, output};
 use command::{Command, HELP};
 use conversation::Conversation;
 use lines::Lines;
@@ -88,7 +88,7 @@ impl Chat<'_> {
                 _ = tokio::signal::ctrl_c() => Err(Stopped.into()),
             };
             self.progress.finish();
-            match outcome {
+            match outcome.map_err(|error| flags::named(error, &[])) {
                 Ok(Next::Line) => {}
                 Ok(Next::End) => return Ok(failed),
                 Err(error) if error.is::<Stopped>() && !lines.is_interactive() => return Err(error),
@@ -211,8 +211,7 @@ impl Chat<'_> {
     }
 
     fn tell_failure(&self, error: &anyhow::Error) {
-        let said = said(error);
-        self.progress.event("error", json!({ "message": said }));
-        self.progress.line(&format!("error: {said}"));
+        self.progress.event("error", failure::event(error));
+        self.progress.line(&format!("error: {}", said(error)));
     }
 }

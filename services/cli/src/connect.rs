@@ -9,12 +9,12 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use unipic_client::{CallOptions, ClientTls, ClientTlsConfig, Endpoint, UniPicClient, connect_with};
+use unipic_client::{CallOptions, ClientTls, ClientTlsConfig, Endpoint, ServerIdentity, UniPicClient, connect_with};
 use unipic_node::{Config, Node};
 use unipic_serving::{Drained, ListenAddress, Ops};
 
 use crate::args::{Device, Dtype, LinearWeights, Local, Server, Target};
-use crate::failure::wrong;
+use crate::failure::{as_wrong, wrong};
 use crate::progress::Progress;
 
 /// A client, and the node behind it where there is no server.
@@ -112,12 +112,16 @@ pub(crate) fn tls(endpoint: &Endpoint, server: &Server) -> anyhow::Result<Client
         ca: server.ca.clone(),
         certificate: server.cert.clone(),
         key: server.key.clone(),
-        server_identity: server.server_identity.as_deref().map(str::parse).transpose().context("--server-identity")?,
+        server_identity: server.server_identity.as_deref().map(server_identity).transpose()?,
     };
     match is_encrypted {
-        true => Ok(ClientTls::load(&config)?),
+        true => ClientTls::load(&config).map_err(as_wrong),
         false => Ok(ClientTls::default()),
     }
+}
+
+fn server_identity(text: &str) -> anyhow::Result<ServerIdentity> {
+    text.parse::<ServerIdentity>().map_err(|error| wrong(format!("--server-identity: {error}")))
 }
 
 /// A client with the certificates and the key that the flags name.
@@ -130,7 +134,7 @@ fn client(endpoint: Endpoint, server: &Server) -> anyhow::Result<UniPicClient> {
     if is_exposed {
         eprintln!("warning: the API key goes over the network without TLS; use an https:// server");
     }
-    Ok(client.with_api_key(api_key.to_api_key()?))
+    Ok(client.with_api_key(api_key.to_api_key().map_err(as_wrong)?))
 }
 
 /// The node's configuration that the flags ask for.

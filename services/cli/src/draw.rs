@@ -7,11 +7,10 @@ use unipic_api::pb;
 use crate::args::{Edit, Generate, Output, Target};
 use crate::connect::Connection;
 use crate::images::{self, ImageEvent, ImageEvents, ImageRequest};
-use crate::input;
 use crate::output::{Destination, Written};
 use crate::preview::Previewer;
 use crate::progress::Progress;
-use crate::sheet;
+use crate::{flags, input, sheet};
 
 /// Draws images from a prompt.
 ///
@@ -24,7 +23,8 @@ pub(crate) async fn generate(args: &Generate, progress: &Progress) -> anyhow::Re
         negative_prompt: args.sampling.negative.clone(),
         options: Some(options(images::options(&args.sampling), &args.output, &destination)),
     };
-    make(ImageRequest::Draw(request), (&args.output, destination), &args.target, progress).await
+    let made = make(ImageRequest::Draw(request), (&args.output, destination), &args.target, progress).await;
+    made.map_err(|error| flags::named(error, &[]))
 }
 
 /// Changes an image as an instruction says.
@@ -41,7 +41,8 @@ pub(crate) async fn edit(args: &Edit, progress: &Progress) -> anyhow::Result<()>
         ..Default::default()
     };
     args.change.put(&mut request, &args.image)?;
-    make(ImageRequest::Edit(request), (&args.output, destination), &args.target, progress).await
+    let made = make(ImageRequest::Edit(request), (&args.output, destination), &args.target, progress).await;
+    made.map_err(|error| flags::named(error, &[&args.image]))
 }
 
 fn options(sampled: pb::ImageOptions, output: &Output, destination: &Destination) -> pb::ImageOptions {

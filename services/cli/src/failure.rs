@@ -1,14 +1,20 @@
 //! How a failure is told, and with which exit status.
 
+mod checkpoint;
+
 use std::io::Write;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use tonic::Code;
+use unipic_api::{ApiError, FieldViolation};
 use unipic_client::ClientError;
 use unipic_eval::EvalError;
+use unipic_telemetry::metrics::code_name;
 use unipic_trainer::TrainError;
 
 use crate::health::Unhealthy;
+use crate::progress::Progress;
 
 /// A request, a flag or a file's contents that is wrong: trying again will not help.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +31,52 @@ pub(crate) fn wrong(what: impl Into<String>) -> anyhow::Error {
     Wrong(what.into()).into()
 }
 
+/// The same for an error of a part below, where a flag, a file or a setting is to blame for it.
+pub(crate) fn as_wrong(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    wrong(said(&error.into()))
+}
+
 /// Exit status of a run that was stopped and can go on: a shell's for SIGINT.
 pub(crate) const STOPPED: u8 = 130;
 
-/// Tells what went wrong on standard error and picks the exit status.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+/// Tells what went wrong, to programs as their last event and to people on standard error, and picks the exit status.
+pub(crate) fn report(error: &anyhow::Error, progress: &Progress) -> ExitCode {
+    progress.event("error", event(error));
+    progress.finish();
+    let kind = if error.is::<Stopped>() { "" } else { "error: " };
     // The status still tells where the text cannot be written.
-    let _ = writeln!(std::io::stderr(), "error: {}", said(error));
+    let _ = writeln!(std::io::stderr(), "{kind}{}", said(error));
     ExitCode::from(status(error))
+}
+
+/// Tells what the command line's reader found in place of a command: a mistake, the help or the version.
+pub(crate) fn report_unread(error: &clap::Error, progress: &Progress) -> ExitCode {
+    let status = u8::try_from(error.exit_code()).unwrap_or(2);
+    if error.use_stderr() {
+        progress.event("error", json!({ "message": mistake(error), "status": status }));
+    }
+    let _ = error.print();
+    ExitCode::from(status)
+}
+
+/// A mistake without the usage and the tips below it, in one line.
+fn mistake(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.trim_start_matches("error: ").lines().map(str::trim);
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A failure as an event has it: its text and exit status, and of a server's refusal the code and the fields at fault.
+pub(crate) fn event(error: &anyhow::Error) -> Value {
+    let mut event = json!({ "message": said(error), "status": status(error) });
+    if let Some(refusal) = client_error(error) {
+        event["code"] = code_name(refusal.code()).into();
+        if let ApiError::Invalid(violations) = refusal.api() {
+            let field = |v: &FieldViolation| json!({ "field": v.field, "message": v.description });
+            event["fields"] = violations.iter().map(field).collect();
+        }
+    }
+    event
 }
 
 /// The exit status, as `--help` lists them: 2 for a request, a recipe or a setting that is wrong, 3 when the server cannot be
@@ -41,6 +85,8 @@ fn status(error: &anyhow::Error) -> u8 {
     if let Some(failed) = client_error(error) {
         return match failed.code() {
             Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 2,
+            // The key is a setting.
+            Code::Unauthenticated | Code::PermissionDenied => 2,
             Code::Unavailable | Code::ResourceExhausted => 3,
             _ => 1,
         };
@@ -48,16 +94,17 @@ fn status(error: &anyhow::Error) -> u8 {
     if let Some(Unhealthy::Unreachable(_)) = error.downcast_ref() {
         return 3;
     }
-    if error.downcast_ref::<Wrong>().is_some() {
+    if error.is::<Wrong>() || checkpoint::is_wrong(error) {
         return 2;
     }
-    if error.downcast_ref::<Stopped>().is_some() {
+    if error.is::<Stopped>() {
         return STOPPED;
     }
     match (error.downcast_ref::<TrainError>(), error.downcast_ref::<EvalError>()) {
         (Some(TrainError::Stopped { .. }), _) => STOPPED,
         (Some(TrainError::Recipe { .. }), _) => 2,
-        (_, Some(EvalError::Setting { .. } | EvalError::Input { .. } | EvalError::OtherRun { .. })) => 2,
+        (_, Some(EvalError::Setting { .. } | EvalError::OtherRun { .. })) => 2,
+        (_, Some(EvalError::Input { .. } | EvalError::Read { .. })) => 2,
         _ => 1,
     }
 }
@@ -71,7 +118,12 @@ fn client_error(error: &anyhow::Error) -> Option<&ClientError> {
 /// not told twice.
 pub(crate) fn said(error: &anyhow::Error) -> String {
     if let Some(failed) = client_error(error) {
-        return failed.to_string();
+        return match failed.api() {
+            ApiError::Unauthenticated => {
+                format!("{failed}; give a key that the server knows as UNIPIC_API_KEY or --api-key")
+            }
+            _ => failed.to_string(),
+        };
     }
     error.chain().fold(String::new(), |text, cause| match cause.to_string() {
         cause if text.is_empty() => cause,
@@ -93,6 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_told_to_programs_field_by_field() {
+        let refusal = ClientError::from(ApiError::invalid("--iterations", "must be more"));
+        let told = event(&anyhow::Error::from(refusal));
+        let fields = json!([{ "field": "--iterations", "message": "must be more" }]);
+        let message = "invalid request: --iterations: must be more";
+        assert_eq!(told, json!({ "message": message, "status": 2, "code": "INVALID_ARGUMENT", "fields": fields }));
+        assert_eq!(event(&Stopped.into()), json!({ "message": "stopped", "status": 130 }));
+    }
+
+    #[test]
     fn every_kind_of_failure_has_the_status_that_the_help_promises() {
         let server = |status| anyhow::Error::from(ClientError::from(status)).context("one of many");
         for (error, expected) in [
@@ -100,6 +162,8 @@ mod tests {
             (server(Status::out_of_range("x")), 2),
             (server(Status::unavailable("x")), 3),
             (server(Status::resource_exhausted("x")), 3),
+            (server(Status::unauthenticated("x")), 2),
+            (server(Status::permission_denied("x")), 2),
             (server(Status::internal("x")), 1),
             (server(Status::deadline_exceeded("x")), 1),
             (wrong("x"), 2),

@@ -14,14 +14,25 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// Reads an image file; `-` is standard input.
 ///
 /// # Errors
-/// When it cannot be read, naming it.
+/// When it cannot be read, naming it: the wrong file was given.
 pub(crate) fn image(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path == Path::new(STANDARD) {
         let mut data = Vec::new();
         std::io::stdin().lock().read_to_end(&mut data).context("read an image from standard input")?;
         return Ok(data);
     }
-    std::fs::read(path).with_context(|| format!("read the image `{}`", path.display()))
+    std::fs::read(path).map_err(|error| wrong(format!("cannot read the image `{}`: {error}", path.display())))
+}
+
+/// Reads several image files in their order.
+///
+/// # Errors
+/// When one cannot be read, or standard input is to be more than one of them.
+pub(crate) fn images(paths: &[&Path]) -> anyhow::Result<Vec<Vec<u8>>> {
+    if paths.iter().filter(|path| **path == Path::new(STANDARD)).count() > 1 {
+        return Err(wrong("two images cannot both be `-`: standard input holds one file"));
+    }
+    paths.iter().map(|path| image(path)).collect()
 }
 
 /// A text as it was given; `-` is standard input, without the line break at its end.

@@ -5,6 +5,7 @@ use unipic_gateway::auth::{AuthConfig, KeyConfig, NewKey};
 use unipic_serving::{Problems, Validate};
 
 use crate::args::Key;
+use crate::failure::wrong;
 use crate::progress::Progress;
 
 /// Makes a key and prints it with its hash and configuration.
@@ -19,7 +20,7 @@ pub(crate) fn run(command: &Key, progress: &Progress) -> anyhow::Result<()> {
     let mut problems = Problems::default();
     config.validate(&mut problems);
     if let Some(problem) = problems.found().first() {
-        anyhow::bail!("{}", problem.trim_start_matches("keys.0."));
+        return Err(wrong(problem.trim_start_matches("keys.0.")));
     }
     let lines = lines(&entry);
     progress.text(&match progress.is_json() {

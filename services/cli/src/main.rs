@@ -14,6 +14,7 @@ mod digest;
 mod draw;
 mod eval;
 mod failure;
+mod flags;
 mod health;
 mod images;
 mod input;
@@ -29,12 +30,13 @@ mod shell;
 mod top;
 mod train;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 
 use args::{Cli, Command, Data};
+use failure::Stopped;
 use progress::Progress;
 
 fn main() -> ExitCode {
@@ -42,14 +44,23 @@ fn main() -> ExitCode {
     if let Some(code) = unipic_weights::pickle::child_main() {
         return code;
     }
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match args::parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return failure::report_unread(&error, &Progress::new(asks_for_json(&arguments))),
+    };
     let progress = Progress::new(cli.json);
     let outcome = run(&cli, &progress).and_then(|()| progress.printed().context("write to standard output"));
     progress.finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, &progress),
     }
+}
+
+/// Whether a command line that cannot be read asks for events.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
 }
 
 fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
@@ -59,27 +70,54 @@ fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<()> {
         Command::Model(command) => return model::run(command, progress),
         Command::Train(args) => return train::train(args, progress),
         Command::Data(Data::Shapes(args)) => return data::shapes(args, progress),
-        Command::Completions(args) => return shell::completions(args),
+        Command::Completions(args) => return shell::completions(args, progress),
         Command::Man(args) => return shell::man(args, progress),
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
-    runtime.block_on(async {
-        match command {
-            Command::Generate(args) => draw::generate(args, progress).await,
-            Command::Edit(args) => draw::edit(args, progress).await,
-            Command::Describe(args) => describe::describe(args, progress).await,
-            Command::Chat(args) => chat::chat(args, progress).await,
-            Command::Batch(args) => batch::batch(args, progress).await,
-            Command::Replay(args) => replay::replay(args, progress).await,
-            Command::Top(args) => top::top(args, progress).await,
-            Command::Serve(args) => serve::serve(args).await,
-            Command::Health(args) => health::health(args, progress).await,
-            Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
-            Command::Eval(command) => eval::eval(command, progress).await,
-            // Done above: they need no runtime.
-            Command::Key(_) | Command::Model(_) | Command::Train(_) | Command::Data(Data::Shapes(_)) => Ok(()),
-            Command::Completions(_) | Command::Man(_) => Ok(()),
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            // The work is begun first: while it reads standard input, ctrl-c ends the process as it ends any.
+            biased;
+            outcome = work(command, progress) => outcome,
+            () = interrupted(), if !knows_ctrl_c(command) => Err(Stopped.into()),
         }
-    })
+    });
+    if outcome.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+        // A model that is being loaded would be waited for.
+        runtime.shutdown_background();
+    }
+    outcome
+}
+
+/// Does what needs a runtime.
+async fn work(command: &Command, progress: &Progress) -> anyhow::Result<()> {
+    match command {
+        Command::Generate(args) => draw::generate(args, progress).await,
+        Command::Edit(args) => draw::edit(args, progress).await,
+        Command::Describe(args) => describe::describe(args, progress).await,
+        Command::Chat(args) => chat::chat(args, progress).await,
+        Command::Batch(args) => batch::batch(args, progress).await,
+        Command::Replay(args) => replay::replay(args, progress).await,
+        Command::Top(args) => top::top(args, progress).await,
+        Command::Serve(args) => serve::serve(args).await,
+        Command::Health(args) => health::health(args, progress).await,
+        Command::Data(Data::Curate(args)) => data::curate(args, progress).await,
+        Command::Eval(command) => eval::eval(command, progress).await,
+        // Done by [`run`]: they need no runtime.
+        Command::Key(_) | Command::Model(_) | Command::Train(_) | Command::Data(Data::Shapes(_)) => Ok(()),
+        Command::Completions(_) | Command::Man(_) => Ok(()),
+    }
+}
+
+/// Whether a command has a use of its own for ctrl-c.
+fn knows_ctrl_c(command: &Command) -> bool {
+    matches!(command, Command::Chat(_) | Command::Top(_) | Command::Serve(_))
+}
+
+/// Waits for ctrl-c; for ever where it cannot be waited for, and then it ends the process.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }

@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 use unipic_api::pb;
 use unipic_eval::{Step, StepOutcome};
 
+/// What is drawn while nobody knows how much there is to do.
+const UNCOUNTED: &str = "{spinner} {msg}";
+
+/// What is drawn from then on.
+const COUNTED: &str = "{spinner} {msg} {wide_bar} {pos}/{len}";
+
 /// Shows events: a bar on standard error for people, JSON lines on standard output for programs.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -20,11 +26,25 @@ impl Progress {
     /// Nothing is drawn until the first event; the bar hides itself when standard error is no terminal.
     pub(crate) fn new(json: bool) -> Self {
         let bar = if json { ProgressBar::hidden() } else { ProgressBar::no_length() };
-        let template = "{spinner} {msg} {wide_bar} {pos}/{len}";
+        let progress = Self { bar, json, lost: Mutex::new(None) };
+        progress.draw_as(UNCOUNTED);
+        progress
+    }
+
+    fn draw_as(&self, template: &str) {
+        // A template of ours that is none would only leave the last one.
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            self.bar.set_style(style);
         }
-        Self { bar, json, lost: Mutex::new(None) }
+    }
+
+    /// So much of so much has been done; a bar shows it from here on.
+    fn count(&self, done: u64, total: u64) {
+        if self.bar.length().is_none() {
+            self.draw_as(COUNTED);
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
     }
 
     /// Says what is being waited for.
@@ -32,6 +52,7 @@ impl Progress {
         // In a conversation the bar comes back for every line; what it said last is over.
         if self.bar.is_finished() {
             self.bar.unset_length();
+            self.draw_as(UNCOUNTED);
             self.bar.set_message("");
             self.bar.reset();
         }
@@ -54,13 +75,12 @@ impl Progress {
 
     /// The loop went on.
     pub(crate) fn step(&self, progress: &pb::Progress) {
-        self.bar.set_length(u64::from(progress.iterations));
-        self.bar.set_position(u64::from(progress.iteration));
         let left = match progress.remaining_ms {
             ms if ms > 0.0 => format!(", {:.0} s left", (ms / 1000.0).ceil()),
             _ => String::new(),
         };
         self.stage(format!("{} of {} places{left}", progress.known_tokens, progress.total_tokens));
+        self.count(u64::from(progress.iteration), u64::from(progress.iterations));
         self.event(
             "progress",
             json!({
@@ -77,15 +97,13 @@ impl Progress {
     /// A checkpoint is being written.
     pub(crate) fn bytes(&self, step: &unipic_weights::Progress) {
         const MIB: u64 = 1 << 20;
-        self.bar.set_length(step.total / MIB);
-        self.bar.set_position(step.done / MIB);
         self.stage(format!("writing {} (MiB)", step.part.label()));
+        self.count(step.done / MIB, step.total / MIB);
     }
 
     /// So much of so much has been done.
     pub(crate) fn position(&self, done: u64, total: u64, text: impl Into<std::borrow::Cow<'static, str>>) {
-        self.bar.set_length(total);
-        self.bar.set_position(done);
+        self.count(done, total);
         self.bar.set_message(text.into());
     }
 
@@ -172,6 +190,6 @@ impl Progress {
 }
 
 /// Nobody reads any more when the other end of a pipe is gone: what was made stays made, and nothing is missed.
-fn is_loss(error: &io::Error) -> bool {
+pub(crate) fn is_loss(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::BrokenPipe
 }

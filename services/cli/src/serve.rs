@@ -6,6 +6,7 @@ use unipic_node::{Config, Node};
 
 use crate::args::Serve;
 use crate::connect::{device_name, dtype_name, linear_name};
+use crate::failure::as_wrong;
 
 /// Serves until SIGTERM or ctrl-c.
 ///
@@ -27,7 +28,8 @@ pub(crate) async fn serve(args: &Serve) -> anyhow::Result<()> {
         flags.insert("http".into(), json!({ "listen": listen }));
     }
     let flags = Serialized::defaults(flags);
-    let mut config: Config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags)?;
+    let config = unipic_serving::config::load(args.config.as_deref(), "UNIPIC_NODE_", flags);
+    let mut config: Config = config.map_err(as_wrong)?;
     config.telemetry.name_service("unipic-node");
     let telemetry = unipic_telemetry::init(&config.telemetry)?;
     Node::run(config, telemetry.metrics(), unipic_serving::shutdown_signal()).await?;

@@ -12,11 +12,13 @@ use crate::progress::Progress;
 /// Prints the completions for a shell.
 ///
 /// # Errors
-/// When standard output takes no more.
-pub(crate) fn completions(args: &Completions) -> anyhow::Result<()> {
+/// When they are no text.
+pub(crate) fn completions(args: &Completions, progress: &Progress) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "unipic", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script).context("write the completions")
+    let script = String::from_utf8(script).context("the completions are no UTF-8 text")?;
+    progress.text(script.trim_end());
+    Ok(())
 }
 
 /// Writes a manual page for each command.

@@ -16,7 +16,7 @@ use unipic_weights::Part;
 
 use crate::args::Train;
 use crate::connect::device_name;
-use crate::failure;
+use crate::failure::{self, wrong};
 use crate::progress::Progress;
 
 /// What the libraries below take their number of threads from, when they are first used.
@@ -59,7 +59,8 @@ fn read(args: &Train) -> anyhow::Result<Recipe> {
         None if path.is_file() => Recipe::read(path)?,
         None => {
             let names: Vec<&str> = recipe::names().collect();
-            anyhow::bail!("`{}` is neither a file nor a built-in recipe ({})", args.recipe, names.join(", "));
+            let names = names.join(", ");
+            return Err(wrong(format!("`{}` is neither a file nor a built-in recipe ({names})", args.recipe)));
         }
     };
     if let Some(model) = &args.begin_with {

@@ -373,6 +373,11 @@ impl std::fmt::Display for ApiError {
             }
             Self::Unauthenticated => f.write_str("no valid credential was sent"),
             Self::PermissionDenied(what) => write!(f, "{NOT_ALLOWED}{what}"),
+            // On a server without other work, only more time helps.
+            Self::Overloaded { reason: reason @ Reason::DeadlineUnmeetable, retry_after } => {
+                let seconds = retry_after.as_secs_f64();
+                write!(f, "{}; give it more time, or try again in {seconds:.1} s", reason.sentence())
+            }
             Self::Overloaded { reason, retry_after } => {
                 write!(f, "{}; try again in {:.1} s", reason.sentence(), retry_after.as_secs_f64())
             }

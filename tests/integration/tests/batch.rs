@@ -150,7 +150,7 @@ fn what_cannot_be_run_is_refused_at_once() -> anyhow::Result<()> {
     for (args, status, part) in [
         (["batch", "rows.jsonl", "out"], 3, "cannot be reached"),
         (["batch", "empty.jsonl", "out"], 2, "holds no row"),
-        (["batch", "missing.jsonl", "out"], 1, "missing.jsonl"),
+        (["batch", "missing.jsonl", "out"], 2, "missing.jsonl"),
         (["batch", "rows.jsonl", "file"], 1, "make the folder file"),
     ] {
         let refused = unipic(dir, &[&args[..], &nobody].concat())?;

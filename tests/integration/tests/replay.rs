@@ -194,7 +194,7 @@ async fn files_with_bad_records_are_refused_and_say_why() -> anyhow::Result<()> 
         assert!(refused.said.contains(expected), "{name}: {expected} is not in {}", refused.said);
         assert!(!refused.said.contains('\u{1b}') && !refused.said.contains("panicked"), "{name}: {refused:?}");
     }
-    assert_eq!(call(dir, &node, &["replay", "missing.png"])?.status, Some(1));
+    assert_eq!(call(dir, &node, &["replay", "missing.png"])?.status, Some(2));
     assert_eq!(call(dir, &node, &["replay", "good.png", "-o", "a.jpg"])?.status, Some(2));
     node.stop().await
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Target;
+use super::{Target, examples};
 
 /// Draw and edit what a file of JSON lines asks for.
 ///
@@ -16,6 +16,7 @@ use super::Target;
 /// A finished row is noted in done.jsonl, so the same command goes on after an interruption, and makes again rows that were
 /// changed or whose files are missing (other pixels under a source's old name are not noticed). Rows that failed are in failed.jsonl, with the reason. Ends with status 1 when any row failed.
 #[derive(Args, Debug)]
+#[command(after_help = examples::BATCH)]
 pub(crate) struct Batch {
     /// The rows; `-` reads standard input.
     pub(crate) jobs: PathBuf,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Preview, Sampling, Target};
+use super::{Preview, Sampling, Target, examples};
 
 /// Draw, edit and ask in one conversation, on the terminal or from a script.
 ///
@@ -15,6 +15,7 @@ use super::{Preview, Sampling, Target};
 /// written to standard output, and the status is 1 when any line failed. Ctrl-c stops an answer; at the prompt it ends the
 /// conversation.
 #[derive(Args, Debug)]
+#[command(after_help = examples::CHAT)]
 pub(crate) struct Chat {
     /// The image to begin with.
     pub(crate) image: Option<PathBuf>,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Change, Target, parse_size};
+use super::{Change, Target, examples, parse_size};
 
 /// Draw images from a prompt.
 #[derive(Args, Debug)]
+#[command(after_help = examples::GENERATE)]
 pub(crate) struct Generate {
     /// What to draw; `-` reads it from standard input.
     pub(crate) prompt: String,
@@ -24,6 +25,7 @@ pub(crate) struct Generate {
 
 /// Change an image as an instruction says.
 #[derive(Args, Debug)]
+#[command(after_help = examples::EDIT)]
 pub(crate) struct Edit {
     /// The image to change; `-` reads standard input. It is cropped to the output's aspect, around its centre.
     pub(crate) image: PathBuf,

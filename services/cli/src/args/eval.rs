@@ -6,10 +6,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use unipic_world::Difficulty;
 
 use super::data::parse_difficulty;
-use super::{LinearWeights, Schedule, Target, parse_size};
+use super::{LinearWeights, Schedule, Target, examples, parse_size};
 
 /// Measure what a model draws, edits and answers. Every run can be interrupted and repeated.
 #[derive(Debug, Subcommand)]
+#[command(after_help = examples::EVAL)]
 pub(crate) enum Eval {
     /// Held-out prompts, edits, questions and captions of the shapes world, judged by pixels.
     Nano(Nano),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Target;
+use super::{Target, examples};
 
 /// Make an image again from the record in its PNG file, and say whether the bytes are the same.
 ///
@@ -12,6 +12,7 @@ use super::Target;
 /// hashes of the image it changed and of its mask, which --image and --mask must give. With other weights or another version nothing is made, unless
 /// --anyway is given. Ends with status 0 when the bytes are the same, 1 when they are not, 2 when the file has no good record.
 #[derive(Args, Debug)]
+#[command(after_help = examples::REPLAY)]
 pub(crate) struct Replay {
     /// The PNG file; `-` reads standard input.
     pub(crate) file: PathBuf,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Device;
+use super::{Device, examples};
 
 /// A recipe and how it is run.
 #[derive(Args, Debug)]
+#[command(after_help = examples::TRAIN)]
 pub(crate) struct Train {
     /// A recipe, a TOML file, or the name of a built-in one: nano, unipic-1.5b.
     pub(crate) recipe: String,
