@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use tonic::Code;
-use unipic_api::{ApiError, FieldViolation};
+use unipic_api::{ApiError, FieldViolation, Reason};
 use unipic_client::ClientError;
 use unipic_eval::EvalError;
 use unipic_telemetry::metrics::code_name;
@@ -121,6 +121,12 @@ pub(crate) fn said(error: &anyhow::Error) -> String {
         return match failed.api() {
             ApiError::Unauthenticated => {
                 format!("{failed}; give a key that the server knows as UNIPIC_API_KEY or --api-key")
+            }
+            // What cannot be reached is more often the server itself than one behind it, and its other port a likely slip.
+            ApiError::Unavailable { reason: Reason::BackendUnavailable, .. } => {
+                "the server, or a service behind it, cannot be reached; --server takes the address for gRPC, such as \
+                 http://127.0.0.1:50051, not the one for HTTP"
+                    .to_owned()
             }
             _ => failed.to_string(),
         };

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
 use crate::clock::System;
 use crate::lane::Lane;
 use crate::observer::{Observer, Unobserved};
@@ -38,6 +40,8 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     board: Arc<Board>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What batches run on.
+    pool: Arc<ThreadPool>,
 }
 
 impl Engine {
@@ -65,8 +69,15 @@ impl Engine {
     pub fn spawn_timed(config: EngineConfig, observer: Arc<dyn Observer>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let board = Arc::new(Board::default());
         let server = Server::new(board.clone(), clock.clone());
-        let thread = thread::Builder::new().name(config.name.clone()).spawn(move || server.serve())?;
-        Ok(Self { inner: Arc::new(Inner { config, observer, clock, board, thread: Mutex::new(Some(thread)) }) })
+        // Batches run inside a pool: a kernel's parallel loop then begins on the thread that asks for it and is joined
+        // there. From outside, every one of thousands of short loops would go to another thread and be waited for.
+        let name = config.name.clone();
+        let pool = ThreadPoolBuilder::new().thread_name(move |at| format!("{name}-{at}")).build();
+        let pool = Arc::new(pool.map_err(io::Error::other)?);
+        let inside = Arc::clone(&pool);
+        let thread = thread::Builder::new().name(config.name.clone());
+        let thread = thread.spawn(move || inside.install(move || server.serve()))?;
+        Ok(Self { inner: Arc::new(Inner { config, observer, clock, board, thread: Mutex::new(Some(thread)), pool }) })
     }
 
     /// Moves a worker to the thread.
@@ -114,8 +125,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.board.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A job that held the last handle drops it on the thread itself, which cannot wait for its own end.
-        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
+        // A job that held the last handle drops it within the pool, which cannot wait for its own end.
+        if let Some(thread) = thread.filter(|_| self.pool.current_thread_index().is_none()) {
             let _ = thread.join();
         }
     }

@@ -45,10 +45,13 @@ pub const CHECKS: [Check; 22] = [
         "the device's part of a generation is scripted; a seed whose run takes more than a second of real time may come out \
          differently",
     ),
-    measured(
-        "five times too many requests for 60 s: goodput 90 %, refusals in 50 ms with the time to come back",
-        "overload",
-        &["services/gateway/tests/lifecycle.rs::a_full_queue_refuses_with_the_time_to_come_back"],
+    in_part(
+        measured(
+            "five times too many requests for 60 s: goodput 90 %, refusals in 50 ms with the time to come back",
+            "overload",
+            &["services/gateway/tests/lifecycle.rs::a_full_queue_refuses_with_the_time_to_come_back"],
+        ),
+        "goodput is 0.87 of the peak, with the clients on the same two cores",
     ),
     measured(
         "SIGKILL of every service: failed over, or a typed status",
@@ -184,7 +187,7 @@ pub const CHECKS: [Check; 22] = [
             "services/understanding/tests/service.rs::embeddings_that_are_not_finite_are_a_fault",
         ],
     ),
-    in_part(measured("soak: memory and descriptors", "soak", &[]), "shorter than the 2 h asked for"),
+    measured("soak of two hours: memory and descriptors", "soak", &[]),
 ];
 
 const SHORT: &str = "tests/chaos/tests/short.rs::every_request_is_accounted_for";

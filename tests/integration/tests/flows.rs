@@ -154,7 +154,7 @@ fn a_mistake_is_told_with_its_field_and_a_failing_status() -> anyhow::Result<()>
     )?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(said.contains("width") && said.contains("iterations"), "both mistakes are named: {said}");
+    assert!(said.contains("--size") && said.contains("--iterations"), "both mistakes are named: {said}");
     assert!(!dir.path().join("x.png").exists());
     std::fs::write(dir.path().join("broken.png"), b"\x89PNG\r\n\x1a\nnot really")?;
     let output = attempt(dir.path(), &["describe", "broken.png", "--model", model])?;
@@ -176,11 +176,11 @@ fn masks_that_cannot_be_used_are_refused_before_any_work() -> anyhow::Result<()>
     for (image, mask, status, part) in [
         ("image.png", &["--mask", "wide.png"][..], 2, "the mask is 80x64 pixels, the image 64x64"),
         ("black.png", &["--mask", "black.png"], 2, "marks no pixel"),
-        ("image.png", &["--mask", "broken.png"], 2, "mask.image"),
+        ("image.png", &["--mask", "broken.png"], 2, "--mask: cannot be used as a mask"),
         ("image.png", &["--mask", "image.png", "--mask-marks", "transparent"], 2, "no alpha channel"),
         ("image.png", &["--mask", "image.png", "--feather", "300"], 2, "between 0 and 256"),
-        ("image.png", &["--mask", "missing.png"], 1, "missing.png"),
-        ("-", &["--mask", "-"], 1, "cannot both be `-`"),
+        ("image.png", &["--mask", "missing.png"], 2, "missing.png"),
+        ("-", &["--mask", "-"], 2, "cannot both be `-`"),
         ("image.png", &["--feather", "3"], 2, "needs a mask or margins"),
         ("image.png", &["--extend", "64"], 2, "SIDE=PIXELS"),
         ("image.png", &["--extend", "left=40000"], 2, "makes 40064x64 pixels"),

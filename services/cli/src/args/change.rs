@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use unipic_api::pb;
 
+use crate::failure::wrong;
 use crate::input;
 
 /// A mask, margins, both or none.
@@ -44,7 +45,9 @@ impl Change {
         (request.extend, request.feather) = (self.extend, self.feather);
         let Some(file) = &self.mask else { return Ok(()) };
         let both = file == Path::new("-") && file == image;
-        anyhow::ensure!(!both, "the image and --mask cannot both be `-`: standard input holds one file");
+        if both {
+            return Err(wrong("the image and --mask cannot both be `-`: standard input holds one file"));
+        }
         let convention = match self.mask_marks {
             Marks::White => pb::MaskConvention::White,
             Marks::Transparent => pb::MaskConvention::Transparent,

@@ -47,7 +47,7 @@ Examples:
 pub(super) const TRAIN: &str = "\
 Examples:
   unipic train nano --run runs/nano
-  unipic train recipe.toml --run runs/mine --device cuda --begin-with checkpoint";
+  unipic train recipe.toml --run runs/mine --device cuda";
 
 pub(super) const EVAL: &str = "\
 Examples:
