@@ -10,7 +10,10 @@ mod layer;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use candle_core::{DType, Result, Tensor};
+use unipic_nn::rope::Angles;
 use unipic_nn::{AttentionSegment, Build, KvCache, Linear, LinearFormat, Mask, RmsNorm, Rotary};
 use unipic_weights::config::LlmConfig;
 
@@ -122,7 +125,9 @@ impl Model {
     /// When the runs do not add up to T, or shapes, dtypes or devices do not fit. Caches that were being appended to
     /// are then useless.
     pub fn forward(&self, x: &Tensor, runs: &mut [Run<'_>]) -> Result<Tensor> {
-        Ok(self.forward_watched(x, runs)?.0)
+        let angles = self.angles(x, runs)?;
+        let x = self.pass(0..self.layers.len(), x.to_dtype(self.dtype)?, &angles, runs)?;
+        self.norm.forward(&x)
     }
 
     /// The same, and the states that the last layer reads: what it finds there, it can still use.
@@ -132,21 +137,31 @@ impl Model {
     /// # Errors
     /// As [`Model::forward`].
     pub fn forward_watched(&self, x: &Tensor, runs: &mut [Run<'_>]) -> Result<(Tensor, Tensor)> {
+        let angles = self.angles(x, runs)?;
+        let last = self.layers.len().saturating_sub(1);
+        let watched = self.pass(0..last, x.to_dtype(self.dtype)?, &angles, runs)?;
+        let x = self.pass(last..self.layers.len(), watched.clone(), &angles, runs)?;
+        Ok((self.norm.forward(&x)?, watched))
+    }
+
+    /// The rotary angles of all rows.
+    fn angles(&self, x: &Tensor, runs: &[Run<'_>]) -> Result<Angles> {
         let n_rows: usize = runs.iter().map(|run| run.n_rows).sum();
         if n_rows != x.dim(0)? {
             candle_core::bail!("runs of {n_rows} rows over a matrix of {}", x.dim(0)?);
         }
-        let angles = self.rotary.angles(&positions(runs), x.device())?;
-        let mut x = x.to_dtype(self.dtype)?;
-        let mut watched = x.clone();
-        for (i, layer) in self.layers.iter().enumerate() {
-            watched = x.clone();
+        self.rotary.angles(&positions(runs), x.device())
+    }
+
+    /// Takes states through some of the layers.
+    fn pass(&self, layers: Range<usize>, mut x: Tensor, angles: &Angles, runs: &mut [Run<'_>]) -> Result<Tensor> {
+        for (i, layer) in self.layers.iter().enumerate().take(layers.end).skip(layers.start) {
             let segments: Vec<AttentionSegment> = runs.iter().map(|run| segment(run, i)).collect();
-            let (y, k, v) = layer.attention(&x, &angles, &segments)?;
+            let (y, k, v) = layer.attention(&x, angles, &segments)?;
             append(runs, i, &k, &v)?;
             x = layer.mlp(&(x + y)?)?;
         }
-        Ok((self.norm.forward(&x)?, watched))
+        Ok(x)
     }
 
     /// Logits of hidden states, for the rows that are asked about only: the output matrix is the largest of all.

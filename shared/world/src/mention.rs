@@ -6,9 +6,6 @@
 
 use crate::{Colour, Object, Scene, Shape};
 
-/// Bands of a picture, across and down.
-const N_BANDS: usize = 4;
-
 /// What is true of all the objects that words fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Found<T> {
@@ -37,7 +34,7 @@ pub struct Mention {
 
 impl Mention {
     /// Bands of a picture, across and down.
-    pub const N_BANDS: usize = N_BANDS;
+    pub const N_BANDS: usize = 4;
 }
 
 impl Scene {
@@ -67,7 +64,7 @@ fn found<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Found<T> {
 }
 
 fn band(at: f32) -> usize {
-    ((at * N_BANDS as f32) as usize).min(N_BANDS - 1)
+    ((at * Mention::N_BANDS as f32) as usize).min(Mention::N_BANDS - 1)
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub(super) const FIELDS: Table = &[
         name: "messages",
         kind: Kind::Messages,
         about: "Required. Turns of user and assistant in alternation, a user's first and last. Content is a string or a \
-                list of text and image_url parts; images come as data URIs, or as addresses where the server fetches them. There are no system messages: the model was \
-                trained without.",
+                list of text and image_url parts; images come as data URIs, or as addresses where the server fetches them. \
+                There are no system messages: the model was trained without.",
     },
     Field { name: "model", kind: Kind::Text, about: "The model's name as /v1/models tells it, or nothing." },
     Field { name: "max_tokens", kind: Kind::Whole, about: "At most this many tokens are generated." },

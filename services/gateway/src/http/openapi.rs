@@ -28,11 +28,11 @@ pub(super) fn document() -> Value {
             "/v1/chat/completions": { "post": described(operation(
                 "Answers questions about images.", "application/json", &[chat::FIELDS], &["messages"], CHAT,
             ), "ChatCompletion") },
-            "/v1/models": { "get": described(plain("What is served, with its defaults and limits."), "Models") },
-            "/v1/models/{model}": { "get": with_name(plain("The same for one model.")) },
-            "/healthz": { "get": plain("The process lives.") },
-            "/readyz": { "get": plain("Requests are taken; 503 until they are.") },
-            "/openapi.json": { "get": plain("This description.") },
+            "/v1/models": { "get": described(plain("What is served, with its defaults and limits.", &[]), "Models") },
+            "/v1/models/{model}": { "get": with_name(plain("The same for one model.", &["404"])) },
+            "/healthz": { "get": plain("The process lives.", &[]) },
+            "/readyz": { "get": plain("Requests are taken; 503 until they are.", &[]) },
+            "/openapi.json": { "get": plain("This description.", &[]) },
         },
         "components": {
             "schemas": {
@@ -77,14 +77,14 @@ fn described(mut operation: Value, schema: &str) -> Value {
     operation
 }
 
-fn plain(summary: &str) -> Value {
-    json!({ "summary": summary, "responses": responses(summary, &["503"]) })
+/// A request without a body, which may go wrong in these ways besides not being served yet.
+fn plain(summary: &str, bad: &[&str]) -> Value {
+    json!({ "summary": summary, "responses": responses(summary, &[bad, &["503"]].concat()) })
 }
 
 fn with_name(mut operation: Value) -> Value {
     let name = json!({ "name": "model", "in": "path", "required": true, "schema": { "type": "string" } });
     operation["parameters"] = json!([name]);
-    operation["responses"]["404"] = operation["responses"]["401"].clone();
     operation
 }
 
@@ -140,7 +140,9 @@ fn messages() -> Value {
     });
     let url = json!({
         "type": "object", "required": ["url"],
-        "properties": { "url": { "type": "string", "description": "data:image/png;base64,…; or an address, where the server fetches" } },
+        "properties": {
+            "url": { "type": "string", "description": "data:image/png;base64,…; or an address, where the server fetches" },
+        },
     });
     let image = json!({
         "type": "object", "required": ["type", "image_url"],

@@ -4,7 +4,8 @@
 //! Not part of the published losses. The published model takes its encoders from others, who trained them on billions of
 //! pictures; nano's begin at random and would learn to see from one-word answers alone. The shapes world knows what stands
 //! at every place, and a readout puts that knowledge where it is needed: into what the language model is shown, into the
-//! words that name an object, and into what the diffusion head is told to draw. The linear layers serve training only and are in no checkpoint.
+//! words that name an object, and into what the diffusion head is told to draw. The linear layers serve training only and
+//! are in no checkpoint.
 
 use std::marker::PhantomData;
 

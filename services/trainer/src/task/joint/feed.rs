@@ -97,7 +97,8 @@ pub(super) struct Feed<'a> {
     seed: (u64, usize),
     source: Source,
     tokenizer: PromptTokenizer,
-    names: Names,
+    /// Finds what prompts name, where a readout learns from it.
+    names: Option<Names>,
     encoder: vae::Encoder,
     grid: ImageGrid,
     /// What will be asked for again, by task and position; none where nothing will.
@@ -126,7 +127,7 @@ impl<'a> Feed<'a> {
             seed,
             kept: source.is_repeated(KEPT).then(Mutex::default),
             source,
-            names: Names::new(&tokenizer)?,
+            names: (settings.readout.unwrap_or_default().named > 0.0).then(|| Names::new(&tokenizer)).transpose()?,
             tokenizer,
             encoder: vae::Encoder::load(&parameters.build(Ops::Inference, &[]), &config.vae)?,
             grid,
@@ -178,7 +179,7 @@ impl<'a> Feed<'a> {
                 true => edit_unconditional(&self.image_place, None),
                 false => edit(&self.image_place, &sample.words),
             })?;
-            mentions.extend(self.names.find(&mut prompt, sample.source_scene.as_ref()));
+            mentions.extend(self.mentions(&mut prompt, sample.source_scene.as_ref()));
             prompts.push(prompt);
         }
         let (latents, sources) = (self.latent_tensor(latents, slots.len())?, self.latent_tensor(sources, slots.len())?);
@@ -199,7 +200,7 @@ impl<'a> Feed<'a> {
             let position = self.source.position(Kind::Understanding, slot);
             let sample = self.source.understanding(position, side)?;
             let mut prompt = self.around(asked(&self.image_place, &sample.said))?;
-            mentions.extend(self.names.find(&mut prompt, sample.scene.as_ref()));
+            mentions.extend(self.mentions(&mut prompt, sample.scene.as_ref()));
             prompts.push(prompt);
             let mut answer = self.ids(&Prompt { segments: vec![Segment::User(sample.answer)] })?;
             answer.push(end);
@@ -217,6 +218,12 @@ impl<'a> Feed<'a> {
         };
         let earlier = prompts.iter().map(|prompt| answered(&prompt.after, &beginning, end)).collect();
         Ok(QuestionBatch { images, prompts, answers, earlier, cells, mentions })
+    }
+
+    /// Marks the words of a prompt that name something, and tells what the image shows of each; nothing where no readout
+    /// learns from it.
+    fn mentions(&self, prompt: &mut AroundImage, scene: Option<&Scene>) -> Vec<Mention> {
+        self.names.as_ref().map(|names| names.find(prompt, scene)).unwrap_or_default()
     }
 
     /// The ids that an answer begins behind, and the one that ends it.

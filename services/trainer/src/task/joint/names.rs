@@ -41,21 +41,19 @@ impl Names {
     /// behind a colour is named with it: "a red star".
     pub(super) fn find(&self, prompt: &mut AroundImage, scene: Option<&Scene>) -> Vec<Mention> {
         let Some(scene) = scene else { return Vec::new() };
-        let (mut mentions, mut before) = (Vec::new(), None);
+        let (mut mentions, mut colour_before) = (Vec::new(), None);
         for (at, id) in prompt.after.iter().enumerate() {
-            let name = self.0.get(id).copied();
-            let mention = match (before, name) {
-                (Some(Name::Colour(colour)), Some(Name::Shape(shape))) => scene.mention(Some(colour), Some(shape)),
-                (_, Some(Name::Shape(shape))) => scene.mention(None, Some(shape)),
-                (_, Some(Name::Colour(colour))) => scene.mention(Some(colour), None),
-                (_, None) => {
-                    before = None;
+            let (colour, shape) = match self.0.get(id) {
+                Some(Name::Colour(colour)) => (Some(*colour), None),
+                Some(Name::Shape(shape)) => (colour_before, Some(*shape)),
+                None => {
+                    colour_before = None;
                     continue;
                 }
             };
             prompt.named.push(at);
-            mentions.push(mention);
-            before = name;
+            mentions.push(scene.mention(colour, shape));
+            colour_before = colour.filter(|_| shape.is_none());
         }
         mentions
     }
