@@ -45,7 +45,7 @@ pub async fn soak(runs: &Runs<'_>) -> anyhow::Result<Section> {
         "{CLIENTS} clients for {:.0} minutes, {served} requests: images and answers, one in eight left as soon as it began.\n\n",
         lasting.as_secs_f64() / 60.0
     );
-    let _ = writeln!(text, "- memory at each of {LOOKS} looks, MiB: {}", told.join(", "));
+    let _ = writeln!(text, "- memory at the beginning and at each of {LOOKS} looks, MiB: {}", told.join(", "));
     let _ = writeln!(text, "- growth from the second third on: {growth:.1} MiB an hour (goal {GOAL_MIB})");
     let _ = writeln!(text, "- descriptors before and after: {files_before}, {files_after}");
     let mut misses = Vec::new();

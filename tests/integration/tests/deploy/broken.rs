@@ -56,6 +56,7 @@ const BREAKS: &[(&str, &str, &str, &str)] = &[
     ("config/split/decoder.toml", "/models/unipic", "/weights", "is not mounted"),
     ("config/split/decoder.toml", "drain_seconds = 600.0", "drain_seconds = 700.0", "drains 700 s"),
     (GATEWAY, "dns:///decoder:50054", "dns:///decoder:50051", "nobody serves decoder"),
+    (GATEWAY, "dns:///decoder:50054", "http://decoder:50054", "nobody serves decoder"),
     (GATEWAY, "'[\"dns:///understanding:50052\"]'", "'[]'", "is not told where understanding is"),
     (DECODER, "0.0.0.0:9090", "127.0.0.1:9090", "its metrics port listens on"),
     (DECODER, "containerPort: 9090", "containerPort: 9091", "its metrics port and the configuration's 9090 are two"),

@@ -53,6 +53,32 @@ fn the_table_of_bytes_is_what_the_sizes_make() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The cell of a row of the report that begins so.
+fn reported<'a>(report: &'a str, row: &str, cell: usize) -> &'a str {
+    let line = report.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("no row {row:?}"));
+    line.split('|').nth(cell).map_or("", str::trim)
+}
+
+#[test]
+fn the_figures_of_batching_are_the_reports() -> anyhow::Result<()> {
+    let readme = std::fs::read_to_string(root().join("deploy/README.md"))?.replace('\n', " ");
+    let report = std::fs::read_to_string(root().join("tests/chaos/REPORT.md"))?;
+    let goodput = reported(&report, "| served, requests/s", 2);
+    let (_, goodput) = goodput.split_once('(').expect("a share of the peak");
+    let (_, refusal) = reported(&report, "| refusal, p50 and p99, ms", 2).split_once(", ").expect("two times");
+    for said in [
+        format!("answered {} times as fast", reported(&report, "| answers | 32 |", 4)),
+        format!("8 images {} and", reported(&report, "| images | 8 |", 4)),
+        format!("32 images {} times", reported(&report, "| images | 32 |", 4)),
+        format!("takes {} times as long as alone", reported(&report, "| one long, of the same size", 3)),
+        format!("refusals take {refusal} ms (p99)"),
+        format!("and {} of the peak", goodput.trim_end_matches(')')),
+    ] {
+        assert!(readme.contains(&said), "deploy/README.md lacks {said:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_first_iteration_shows_buffers_only_and_the_last_nearly_everything() {
     let rows = tokens(N_BUFFERS, 1024, 32);

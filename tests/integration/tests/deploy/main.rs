@@ -4,6 +4,7 @@
 //! What these checks cannot know is whether a cluster takes the manifests; deploy/README.md says what was tried.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot look has failed")]
 
+mod accepted;
 mod broken;
 mod capacity;
 mod checks;

@@ -77,6 +77,22 @@ pub(crate) fn matches(wanted: &Value, labels: &Value) -> bool {
 /// # Errors
 /// What is missing on the way.
 pub(crate) fn settings(objects: &Objects, deployment: &Value) -> Result<toml::Table, String> {
+    let (path, file) = mounted_config(objects, deployment)?;
+    let mut settings: toml::Table = file.parse().map_err(|error| format!("{path}: {error}"))?;
+    let prefix = format!("UNIPIC_{}_", component(deployment).to_uppercase());
+    for variable in containers(deployment).first().map_or(&[][..], |container| list(container, "/env")) {
+        if let Some(key) = text(variable, "/name").strip_prefix(&prefix) {
+            set(&mut settings, &key.to_lowercase(), text(variable, "/value"));
+        }
+    }
+    Ok(settings)
+}
+
+/// Path and text of the file that a container's arguments name, from the ConfigMap mounted there.
+///
+/// # Errors
+/// What is missing on the way.
+pub(crate) fn mounted_config<'a>(objects: &'a Objects, deployment: &'a Value) -> Result<(&'a str, &'a str), String> {
     let container = containers(deployment).first().ok_or("no container")?;
     let args: Vec<&str> = list(container, "/args").iter().filter_map(Value::as_str).collect();
     let [_, "--config", path] = args[..] else { return Err(format!("arguments {args:?} name no configuration")) };
@@ -87,15 +103,8 @@ pub(crate) fn settings(objects: &Objects, deployment: &Value) -> Result<toml::Ta
     let volume = volumes.iter().find(|v| v["name"] == mount["name"]).ok_or(format!("no volume {}", mount["name"]))?;
     let map = text(volume, "/configMap/name");
     let map = objects.find("ConfigMap", map).ok_or(format!("no ConfigMap {map:?}"))?;
-    let file = map["data"].get(file).and_then(Value::as_str).ok_or(format!("no file {file} in its ConfigMap"))?;
-    let mut settings: toml::Table = file.parse().map_err(|error| format!("{path}: {error}"))?;
-    let prefix = format!("UNIPIC_{}_", component(deployment).to_uppercase());
-    for variable in list(container, "/env") {
-        if let Some(key) = text(variable, "/name").strip_prefix(&prefix) {
-            set(&mut settings, &key.to_lowercase(), text(variable, "/value"));
-        }
-    }
-    Ok(settings)
+    let text = map["data"].get(file).and_then(Value::as_str).ok_or(format!("no file {file} in its ConfigMap"))?;
+    Ok((path, text))
 }
 
 /// Sets what a variable says: a list or a number where it reads as one, else a text; `__` goes down a table.

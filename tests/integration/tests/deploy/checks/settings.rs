@@ -89,9 +89,13 @@ fn endpoints(settings: &Table) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// A headless Service of that name has that port: callers choose among its pods.
+/// A headless Service of that name has that port: callers choose among its pods, of which an address that is not looked up
+/// again is only one.
 fn is_service(objects: &Objects, name: &str, endpoint: &str) -> bool {
-    let Some((_, authority)) = endpoint.split_once("://") else { return false };
+    let Some((scheme, authority)) = endpoint.split_once("://") else { return false };
+    if !["dns", "http+dns", "https+dns"].contains(&scheme) {
+        return false;
+    }
     let Some((host, port)) = authority.trim_start_matches('/').split_once(':') else { return false };
     objects.find("Service", host).is_some_and(|service| {
         let port = port.parse::<u64>().ok();
