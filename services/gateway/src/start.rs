@@ -14,7 +14,7 @@ use crate::flows::{self, ImageEvent, ImageFlow, UnderstandEvent};
 use crate::gateway::Gateway;
 use crate::model::Model;
 use crate::pictures::Source;
-use crate::validation::{self, EditSpec, ImageSpec, Picture};
+use crate::validation::{self, EditSpec, ImageSpec, Picture, UnderstandSpec};
 
 impl<B: Backends> Gateway<B> {
     /// Starts a Generate request.
@@ -43,10 +43,30 @@ impl<B: Backends> Gateway<B> {
     ) -> Result<EventStream<ImageEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
-        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
-        let judged = validation::edit(request, &model, &self.shared.pictures);
-        let EditSpec { image: spec, source } = judged.instrument(tracing::info_span!("validate")).await?;
+        let EditSpec { image: spec, source } = self.edit_spec(request, &model, &caller).await?;
         self.start_images("edit", (spec, Some(source)), model, caller, began)
+    }
+
+    /// Judges a Generate request without starting it: of one that is refused already, to tell what else is wrong.
+    ///
+    /// # Errors
+    /// As [`Gateway::start_generate`], but for the queue.
+    pub(crate) fn judge_generate(&self, request: pb::GenerateRequest) -> Result<(), ApiError> {
+        validation::generate(request, &*self.model()?).map(drop)
+    }
+
+    /// Judges an Edit request without starting it.
+    ///
+    /// # Errors
+    /// As [`Gateway::start_generate`].
+    pub(crate) async fn judge_edit(&self, request: pb::EditRequest, caller: &Caller) -> Result<(), ApiError> {
+        self.edit_spec(request, &*self.model()?, caller).await.map(drop)
+    }
+
+    async fn edit_spec(&self, request: pb::EditRequest, model: &Model, caller: &Caller) -> Result<EditSpec, ApiError> {
+        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        let judged = validation::edit(request, model, &self.shared.pictures);
+        judged.instrument(tracing::info_span!("validate")).await
     }
 
     /// Queues and starts what was judged.
@@ -81,9 +101,7 @@ impl<B: Backends> Gateway<B> {
     ) -> Result<EventStream<UnderstandEvent>, ApiError> {
         let began = Instant::now();
         let model = self.model()?;
-        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
-        let judged = validation::understand(request, &model, &self.shared.pictures);
-        let spec = judged.instrument(tracing::info_span!("validate")).await?;
+        let spec = self.understand_spec(request, &model, &caller).await?;
         let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
         let call = caller.call;
         let span = tracing::info_span!("understand", turns = spec.turns.len(), max_tokens = spec.max_tokens);
@@ -91,6 +109,29 @@ impl<B: Backends> Gateway<B> {
         Ok(span.in_scope(|| {
             EventStream::spawn(call, |events, call| flows::understand(gateway, spec, call, ticket, events, began))
         }))
+    }
+
+    /// Judges an Understand request without starting it.
+    ///
+    /// # Errors
+    /// As [`Gateway::start_generate`].
+    pub(crate) async fn judge_understand(
+        &self,
+        request: pb::UnderstandRequest,
+        caller: &Caller,
+    ) -> Result<(), ApiError> {
+        self.understand_spec(request, &*self.model()?, caller).await.map(drop)
+    }
+
+    async fn understand_spec(
+        &self,
+        request: pb::UnderstandRequest,
+        model: &Model,
+        caller: &Caller,
+    ) -> Result<UnderstandSpec, ApiError> {
+        self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        let judged = validation::understand(request, model, &self.shared.pictures);
+        judged.instrument(tracing::info_span!("validate")).await
     }
 
     /// Starts an Embed request.

@@ -139,5 +139,11 @@ async fn what_is_wrong_is_named() {
     let mut both = with("max_tokens", json!(5));
     both["max_completion_tokens"] = json!(6);
     assert_eq!(post(&gateway, CHAT, &both).await.blamed().0, "max_tokens");
+    // All at once, and of messages that cannot be read no more than that.
+    let several = json!({"messages": ["x", "y"], "temperature": 3, "functions": [], "top_p": "x"});
+    let (_, message) = post(&gateway, CHAT, &several).await.blamed();
+    for (field, times) in [("messages", 2), ("temperature: ", 1), ("functions: ", 1), ("top_p: ", 1)] {
+        assert_eq!(message.matches(field).count(), times, "{field}: {message}");
+    }
     assert!(script.answered.lock().expect("lock").is_empty());
 }

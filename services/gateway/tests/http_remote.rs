@@ -113,6 +113,12 @@ async fn what_cannot_be_fetched_is_named() {
     // Too many are not fetched at all.
     let many = post(&gateway, CHAT, &user(json!(vec![image(&format!("http://{at}/a.png")); 9]))).await;
     assert!(many.blamed().1.contains("at most 8 images, not 9"), "{many:?}");
+    // Nor are those of a request that is wrong otherwise.
+    for (name, value) in [("temperature", json!(3)), ("temperature", json!("warm")), ("steps", json!(1))] {
+        let mut wrong = user(json!([image(&format!("http://{at}/a.png"))]));
+        wrong[name] = value;
+        assert_eq!(post(&gateway, CHAT, &wrong).await.blamed().0, name);
+    }
     assert_eq!(n_asked.load(Ordering::SeqCst), 0);
     assert!(script.answered.lock().expect("lock").is_empty());
 }

@@ -13,9 +13,8 @@ use serde_json::Value;
 use unipic_api::{ApiError, Reason, pb};
 
 use super::error::HttpError;
-use super::fields::{Field, Fields, Kind, Table};
+use super::fields::{Faults, Field, Fields, Kind, Table};
 use super::{body, json, models, reply, stream};
-use crate::admission::Work;
 use crate::backends::Backends;
 use crate::caller::Caller;
 use crate::flows::rename;
@@ -85,6 +84,7 @@ struct Question {
     request: pb::UnderstandRequest,
     /// Images that are still to be fetched into it.
     remote: Vec<Remote>,
+    faults: Faults,
     is_streamed: bool,
     include_usage: bool,
     /// Whether a stream tells the queue too.
@@ -105,14 +105,18 @@ pub(super) async fn complete<B: Backends>(
     let is_remote = fetcher.is_some();
     let reading = tokio::task::spawn_blocking(move || span.in_scope(|| read(text, &asked, is_remote)));
     let mut question = reading.await.map_err(|_| ApiError::Fault(Reason::Bug))??;
-    // Too many images are refused behind: none of them is fetched.
-    let n_images = question.remote.len();
-    if let Some(fetcher) = fetcher.filter(|_| (1..=model.limits.max_images as usize).contains(&n_images)) {
-        gateway.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
-        remote::fetch(fetcher, &mut question.request.turns, std::mem::take(&mut question.remote)).await?;
+    if !question.faults.is_empty() || !question.remote.is_empty() {
+        // Nothing is fetched for a request that is refused anyway.
+        let judged = gateway.judge_understand(question.request.clone(), &caller).await.map_err(public);
+        if !question.faults.is_empty() || judged.is_err() {
+            return Err(question.faults.and(judged).into());
+        }
+    }
+    if let Some(fetcher) = fetcher {
+        remote::fetch(fetcher, &mut question.request.turns, question.remote).await?;
     }
     let events = gateway.start_understand(question.request, caller).await.map_err(public)?;
-    let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
+    let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status)).into()));
     let mut talk = Talk::new(&model, question.include_usage, question.is_progress_told);
     if question.is_streamed {
         let begun = stream::begun(events).await?;
@@ -145,8 +149,8 @@ fn read(text: Bytes, model: &Model, is_remote: bool) -> Result<Question, HttpErr
         encoder_path: fields.choice("encoder_path", &ENCODERS).unwrap_or_default() as i32,
         candidates: Vec::new(),
     };
-    fields.finish()?;
-    Ok(Question { request, remote, is_streamed, include_usage, is_progress_told })
+    let faults = fields.finish();
+    Ok(Question { request, remote, faults, is_streamed, include_usage, is_progress_told })
 }
 
 /// The limit of tokens under either of its names.
@@ -187,7 +191,7 @@ fn stop(fields: &mut Fields) -> Vec<String> {
 }
 
 /// An error with its fields named as in this API.
-fn public(error: ApiError) -> HttpError {
+fn public(error: ApiError) -> ApiError {
     let mut renamed = rename(error, |field| match field.strip_prefix("turns") {
         Some(rest) => format!("messages{}", rest.replace(".parts", ".content").replace("].image", "].image_url")),
         None => field.to_owned(),
@@ -198,5 +202,5 @@ fn public(error: ApiError) -> HttpError {
             violation.description = words;
         }
     }
-    renamed.into()
+    renamed
 }

@@ -155,12 +155,44 @@ impl Fields {
     }
 
     /// Ends the reading.
-    ///
-    /// # Errors
-    /// Everything that was wrong.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
-        if self.wrong.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.wrong)) }
+    pub(super) fn finish(self) -> Faults {
+        Faults(self.wrong)
     }
+}
+
+/// What reading found wrong: nothing of a request that is to be judged and started.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<FieldViolation>);
+
+impl Faults {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The refusal of a request that was judged only to tell everything in one round. Of a field that could not be read,
+    /// what was judged is its stand-in: such violations are left out.
+    pub(super) fn and<T>(self, judged: Result<T, ApiError>) -> ApiError {
+        let Self(mut wrong) = self;
+        match judged {
+            Err(ApiError::Invalid(violations)) => {
+                let n_read = wrong.len();
+                for violation in violations {
+                    let is_read = |read: &FieldViolation| outermost(&read.field) == outermost(&violation.field);
+                    if !wrong.iter().take(n_read).any(is_read) {
+                        wrong.push(violation);
+                    }
+                }
+                ApiError::Invalid(wrong)
+            }
+            Err(other) if wrong.is_empty() => other,
+            _ => ApiError::Invalid(wrong),
+        }
+    }
+}
+
+/// The field of the request in which a violation's field is.
+fn outermost(field: &str) -> &str {
+    field.split(['.', '[']).next().unwrap_or(field)
 }
 
 /// True for a value that is written like one of `values`.

@@ -13,7 +13,7 @@ pub(super) use options::{EDIT_FIELDS, GENERATION_FIELDS, IMAGE_FIELDS, MAX_PARTI
 
 use super::body::Form;
 use super::error::HttpError;
-use super::fields::Fields;
+use super::fields::{Faults, Fields};
 use super::{body, json, stream};
 use crate::backends::Backends;
 use crate::caller::Caller;
@@ -37,12 +37,15 @@ pub(super) async fn generate<B: Backends>(
     let text = body::json(request, body::prompt_bytes(&gateway.shared.config.limits)).await?;
     let given =
         json::object(&text).map_err(|error| ApiError::invalid("body", format!("is no JSON object: {error}")))?;
-    let plan = Plan::read(Fields::new(given, &[IMAGE_FIELDS, GENERATION_FIELDS]), &model)?;
+    let (plan, faults) = Plan::read(Fields::new(given, &[IMAGE_FIELDS, GENERATION_FIELDS]), &model)?;
     let request = pb::GenerateRequest {
         prompt: plan.prompt.clone(),
         negative_prompt: plan.negative_prompt.clone(),
         options: Some(plan.options),
     };
+    if !faults.is_empty() {
+        return Err(faults.and(gateway.judge_generate(request).map_err(public)).into());
+    }
     let events = gateway.start_generate(request, caller).map_err(public)?;
     answer(events, Told::new("image_generation", plan, model)).await
 }
@@ -55,13 +58,16 @@ pub(super) async fn edit<B: Backends>(
     let caller = Caller::of_http(&request)?;
     let model = gateway.model()?;
     let most = body::form_bytes(&gateway.shared.config.limits);
-    let (request, plan) = read_edit(body::form(request, most, &FILES).await?, &model)?;
+    let (request, plan, faults) = read_edit(body::form(request, most, &FILES).await?, &model)?;
+    if !faults.is_empty() {
+        return Err(faults.and(gateway.judge_edit(request, &caller).await.map_err(public)).into());
+    }
     let events = gateway.start_edit(request, caller).await.map_err(public)?;
     answer(events, Told::new("image_edit", plan, model)).await
 }
 
-/// What an edit's form asks for.
-fn read_edit(form: Form, model: &Model) -> Result<(pb::EditRequest, Plan), HttpError> {
+/// What an edit's form asks for, and what is wrong with it.
+fn read_edit(form: Form, model: &Model) -> Result<(pb::EditRequest, Plan, Faults), HttpError> {
     let mut fields = Fields::of_form(form.texts, &[IMAGE_FIELDS, EDIT_FIELDS]);
     let (masks, sources): (Vec<_>, Vec<_>) = form.files.into_iter().partition(|(name, _)| name == "mask");
     let image = one_file(&mut fields, "image", sources);
@@ -72,7 +78,7 @@ fn read_edit(form: Form, model: &Model) -> Result<(pb::EditRequest, Plan), HttpE
     let convention = pb::MaskConvention::Transparent as i32;
     let extend = margins(&mut fields);
     let feather = fields.count("feather").unwrap_or(0);
-    let mut plan = Plan::read(fields, model)?;
+    let (mut plan, faults) = Plan::read(fields, model)?;
     if extend.is_some() && !plan.is_sized {
         // Then it follows from the image, which is not decoded yet.
         (plan.options.width, plan.options.height) = (None, None);
@@ -86,7 +92,7 @@ fn read_edit(form: Form, model: &Model) -> Result<(pb::EditRequest, Plan), HttpE
         extend,
         feather,
     };
-    Ok((request, plan))
+    Ok((request, plan, faults))
 }
 
 /// The file of a field, of which there may be one.
@@ -107,7 +113,7 @@ fn margins(fields: &mut Fields) -> Option<pb::Margins> {
 
 /// Tells a flow's events as they come, or all at its end.
 async fn answer(events: EventStream<ImageEvent>, mut told: Told) -> Result<Response, HttpError> {
-    let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status))));
+    let events = events.map(|event| event.map_err(|status| public(ApiError::from_status(&status)).into()));
     if told.is_streamed() {
         let begun = stream::begun(events).await?;
         return Ok(stream::response(begun, move |events| {
@@ -118,13 +124,12 @@ async fn answer(events: EventStream<ImageEvent>, mut told: Told) -> Result<Respo
 }
 
 /// An error with its fields named as in this API.
-fn public(error: ApiError) -> HttpError {
-    let renamed = rename(error, |field| match field.strip_prefix("options.").unwrap_or(field) {
+fn public(error: ApiError) -> ApiError {
+    rename(error, |field| match field.strip_prefix("options.").unwrap_or(field) {
         "width" | "height" => "size".to_owned(),
         "preview_every" => "partial_images".to_owned(),
         "instruction" => "prompt".to_owned(),
         "mask.image" => "mask".to_owned(),
         other => other.to_owned(),
-    });
-    renamed.into()
+    })
 }

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 use unipic_api::pb;
 
-use super::remote::Remote;
+use super::remote::{self, Remote};
 use crate::http::fields::Fields;
 
 /// Base64 with or without its padding: clients send both.
@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Turns, and the images that are still to be fetched into them.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// An image without bytes stands where one is to be fetched to.
+    /// A stand-in is where an image is to be fetched to.
     pub(super) turns: Vec<pb::Turn>,
     pub(super) remote: Vec<Remote>,
 }
@@ -67,7 +67,7 @@ fn turn(fields: &mut Fields, turn: usize, message: Value) -> Option<(pb::Turn, V
                 match self::part(fields, &path, value) {
                     Some(Read::Whole(part)) => parts.push(part),
                     Some(Read::At(url)) => {
-                        parts.push(image_part(Vec::new()));
+                        parts.push(image_part(remote::STAND_IN.to_vec()));
                         remote.push(Remote { turn, part, path: format!("{path}.image_url"), url });
                     }
                     None => {}

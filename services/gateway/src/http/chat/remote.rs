@@ -1,4 +1,5 @@
-//! Images of a conversation that stand as addresses: fetched before anything else is judged, where the operator allows it.
+//! Images of a conversation that stand as addresses: fetched when everything else is found right, where the operator allows
+//! it.
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -6,6 +7,9 @@ use tracing::Instrument;
 use unipic_api::limits::PUBLIC_REQUEST_BYTES;
 use unipic_api::{ApiError, FieldViolation, pb};
 use unipic_fetch::{FetchError, Fetcher};
+
+/// A white pixel, which stands for an image until it is fetched, so that everything else can be judged before.
+pub(super) const STAND_IN: &[u8] = include_bytes!("white_pixel.png");
 
 /// An image that is somewhere else, and where it belongs.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use unipic_api::pb;
 
 use crate::http::error::HttpError;
-use crate::http::fields::{Field, Fields, Kind, Table};
+use crate::http::fields::{Faults, Field, Fields, Kind, Table};
 use crate::http::models;
 use crate::model::Model;
 
@@ -122,11 +122,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Reads the fields of a request.
+    /// Reads the fields of a request, and tells what is wrong with their types and words.
     ///
     /// # Errors
-    /// Everything that is wrong with their types and words.
-    pub(super) fn read(mut fields: Fields, model: &Model) -> Result<Self, HttpError> {
+    /// Another model was asked for.
+    pub(super) fn read(mut fields: Fields, model: &Model) -> Result<(Self, Faults), HttpError> {
         models::check_name(fields.text("model"), model)?;
         let size = size(&mut fields);
         let format = fields.choice("output_format", &FORMATS).unwrap_or_default();
@@ -150,16 +150,9 @@ impl Plan {
         options.preview_every = Some(preview_every(&options, partial_images, model));
         let prompt = fields.text("prompt").unwrap_or_default();
         let negative_prompt = fields.text("negative_prompt").unwrap_or_default();
-        fields.finish()?;
-        Ok(Self {
-            prompt,
-            negative_prompt,
-            options,
-            is_streamed,
-            partial_images,
-            is_progress_told,
-            is_sized: size.is_some(),
-        })
+        let is_sized = size.is_some();
+        let plan = Self { prompt, negative_prompt, options, is_streamed, partial_images, is_progress_told, is_sized };
+        Ok((plan, fields.finish()))
     }
 }
 
@@ -205,7 +198,7 @@ mod tests {
             let given = json!({ "size": text }).as_object().cloned().unwrap_or_default();
             let mut fields = Fields::new(given, &[IMAGE_FIELDS]);
             let size = size(&mut fields);
-            (size, fields.finish().is_ok())
+            (size, fields.finish().is_empty())
         };
         assert_eq!(read("64x32"), (Some((64, 32)), true));
         assert_eq!(read("auto"), (None, true));
