@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::Batch;
-pub(crate) use change::Change;
+pub(crate) use change::{Change, Marks};
 pub(crate) use chat::Chat;
 pub(crate) use data::{Curate, Data, Kind, Reward, Shapes, Split};
 pub(crate) use describe::{Describe, Encoder};

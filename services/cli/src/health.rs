@@ -10,6 +10,7 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use unipic_api::{ApiError, Reason};
 use unipic_client::Connection;
 
 use crate::args::Health;
@@ -62,11 +63,21 @@ async fn ask(connection: Connection, service: &str) -> anyhow::Result<()> {
     let request = HealthCheckRequest { service: service.to_owned() };
     let answer = HealthClient::new(connection).check(request).await.map_err(|status| match status.code() {
         Code::NotFound => Unhealthy::UnknownService(service.to_owned()),
-        _ => Unhealthy::Unreachable(status.message().to_owned()),
+        _ => Unhealthy::Unreachable(why(&status)),
     })?;
     match answer.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         _ => Err(Unhealthy::NotServing.into()),
+    }
+}
+
+/// What a server that did not answer is told of. Health is told by the server itself, so whatever cannot be reached is it.
+fn why(status: &tonic::Status) -> String {
+    match ApiError::from_status(status) {
+        ApiError::Unavailable { reason: Reason::BackendUnavailable, .. } => {
+            "it cannot be reached; is it running, and is this its address?".to_owned()
+        }
+        _ => status.message().to_owned(),
     }
 }
 
@@ -94,7 +105,11 @@ mod tests {
     async fn a_server_is_healthy_once_it_is_warm() {
         let folder = tempfile::tempdir().unwrap();
         let server = format!("unix:{}", folder.path().join("server.sock").display());
-        assert!(matches!(asked(&server, "").await, Err(Unhealthy::Unreachable(_))), "nobody listens");
+        let unreachable = asked(&server, "").await;
+        assert!(
+            matches!(unreachable, Err(Unhealthy::Unreachable(why)) if why.contains("is it running")),
+            "nobody listens"
+        );
 
         let listener = server.parse::<ListenAddress>().unwrap().bind().await.unwrap();
         let (warm, warmed) = oneshot::channel();

@@ -10,7 +10,8 @@ use super::{Target, examples};
 ///
 /// A row is {"id": "a", "prompt": "a red circle"} or {"id": "b", "image": "a.png", "instruction": "make it green"}, and may
 /// say negative_prompt, seed, n, size ("512x512"), iterations, head_steps, guidance_scale, guidance_schedule, temperature and
-/// output_format. Images are read from beside the file of rows and written as ID.png, or ID-0.png and so on where n is
+/// output_format; a row with an image also mask ("m.png"), mask_marks ("white" or "transparent"), extend ({"left": 64}) and
+/// feather. Images and masks are read from beside the file of rows; results are written as ID.png, or ID-0.png and so on where n is
 /// above 1.
 ///
 /// A finished row is noted in done.jsonl, so the same command goes on after an interruption, and makes again rows that were

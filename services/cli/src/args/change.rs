@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use unipic_api::pb;
 
 use crate::failure::wrong;
@@ -28,12 +29,23 @@ pub(crate) struct Change {
 }
 
 /// Which pixels of a mask are redrawn.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Marks {
+#[derive(Clone, Copy, Debug, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Marks {
     /// Those brighter than middle grey.
+    #[default]
     White,
     /// Those less than half opaque.
     Transparent,
+}
+
+impl From<Marks> for pb::MaskConvention {
+    fn from(marks: Marks) -> Self {
+        match marks {
+            Marks::White => Self::White,
+            Marks::Transparent => Self::Transparent,
+        }
+    }
 }
 
 impl Change {
@@ -48,11 +60,8 @@ impl Change {
         if both {
             return Err(wrong("the image and --mask cannot both be `-`: standard input holds one file"));
         }
-        let convention = match self.mask_marks {
-            Marks::White => pb::MaskConvention::White,
-            Marks::Transparent => pb::MaskConvention::Transparent,
-        };
-        request.mask = Some(pb::Mask { image: input::image(file)?.into(), convention: convention as i32 });
+        let convention = pb::MaskConvention::from(self.mask_marks).into();
+        request.mask = Some(pb::Mask { image: input::image(file)?.into(), convention });
         Ok(())
     }
 }

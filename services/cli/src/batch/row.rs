@@ -7,7 +7,7 @@ use serde::Deserialize;
 use unipic_api::pb;
 use unipic_api::record::Schedule;
 
-use crate::args::parse_size;
+use crate::args::{Marks, parse_size};
 use crate::digest;
 use crate::failure::wrong;
 use crate::images::ImageRequest;
@@ -26,6 +26,10 @@ struct Line {
     prompt: Option<String>,
     image: Option<String>,
     instruction: Option<String>,
+    mask: Option<String>,
+    mask_marks: Option<Marks>,
+    extend: Option<Margins>,
+    feather: Option<u32>,
     #[serde(default)]
     negative_prompt: String,
     seed: Option<u64>,
@@ -39,6 +43,22 @@ struct Line {
     output_format: Option<Format>,
 }
 
+/// Pixels to draw around an image.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Margins {
+    left: u32,
+    top: u32,
+    right: u32,
+    bottom: u32,
+}
+
+impl From<Margins> for pb::Margins {
+    fn from(Margins { left, top, right, bottom }: Margins) -> Self {
+        Self { left, top, right, bottom }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Format {
@@ -46,6 +66,25 @@ enum Format {
     #[serde(alias = "jpg")]
     Jpeg,
     Webp,
+}
+
+impl Line {
+    /// Refuses what changes a part of an image where there is none.
+    fn check_change(&self) -> anyhow::Result<()> {
+        let of_edits = [
+            ("mask", self.mask.is_some()),
+            ("mask_marks", self.mask_marks.is_some()),
+            ("extend", self.extend.is_some()),
+            ("feather", self.feather.is_some()),
+        ];
+        if let Some((name, _)) = of_edits.iter().find(|(_, is_there)| *is_there && self.image.is_none()) {
+            return Err(wrong(format!("`{name}` needs an `image` to change")));
+        }
+        if self.mask_marks.is_some() && self.mask.is_none() {
+            return Err(wrong("`mask_marks` needs a `mask`"));
+        }
+        Ok(())
+    }
 }
 
 /// A good row.
@@ -75,25 +114,44 @@ impl Row {
             (Some(_), None, None) | (None, Some(_), Some(_)) => {}
             _ => return Err(wrong("a row has either a `prompt`, or an `image` and an `instruction`")),
         }
+        row.check_change()?;
         let (_, extension) = format(row.output_format);
         let n = row.n.unwrap_or(1);
         Ok(Self { id: row.id.clone(), sha256: digest::sha256(line.trim_ascii()), n, extension, line: row })
     }
 
-    /// The request, with the source read from beside the file of rows.
+    /// The request, with source and mask read from beside the file of rows.
     ///
     /// # Errors
-    /// When the source cannot be read, or the size is none.
+    /// When a file cannot be read, or the size is none.
     pub(super) fn request(&self, beside: &Path) -> anyhow::Result<ImageRequest> {
-        let (options, negative_prompt) = (Some(self.options()?), self.line.negative_prompt.clone());
-        let prompt = self.line.prompt.clone().unwrap_or_default();
-        let Some(image) = &self.line.image else {
+        let (line, options) = (&self.line, Some(self.options()?));
+        let negative_prompt = line.negative_prompt.clone();
+        let Some(image) = &line.image else {
+            let prompt = line.prompt.clone().unwrap_or_default();
             return Ok(ImageRequest::Draw(pb::GenerateRequest { prompt, negative_prompt, options }));
         };
-        let path = beside.join(image);
-        let image = std::fs::read(&path).with_context(|| format!("read the image `{}`", path.display()))?.into();
-        let instruction = self.line.instruction.clone().unwrap_or_default();
-        Ok(ImageRequest::Edit(pb::EditRequest { image, instruction, negative_prompt, options, ..Default::default() }))
+        let read = |what: &str, name: &String| {
+            let path = beside.join(name);
+            let file = std::fs::read(&path).with_context(|| format!("read the {what} `{}`", path.display()))?;
+            anyhow::Ok(bytes::Bytes::from(file))
+        };
+        let mask = match &line.mask {
+            Some(name) => {
+                let convention = pb::MaskConvention::from(line.mask_marks.unwrap_or_default()).into();
+                Some(pb::Mask { image: read("mask", name)?, convention })
+            }
+            None => None,
+        };
+        Ok(ImageRequest::Edit(pb::EditRequest {
+            image: read("image", image)?,
+            instruction: line.instruction.clone().unwrap_or_default(),
+            negative_prompt,
+            options,
+            mask,
+            extend: line.extend.map(Into::into),
+            feather: line.feather.unwrap_or(0),
+        }))
     }
 
     fn options(&self) -> anyhow::Result<pb::ImageOptions> {
@@ -184,7 +242,27 @@ mod tests {
         };
         let ImageRequest::Edit(request) = row("s.png").request(dir.path()).unwrap() else { panic!("no edit") };
         assert_eq!((&request.image[..], request.instruction.as_str()), (&b"bytes"[..], "i"));
+        assert!(request.mask.is_none() && request.extend.is_none());
         assert!(row("missing.png").request(dir.path()).unwrap_err().to_string().contains("missing.png"));
+    }
+
+    #[test]
+    fn a_part_of_an_image_is_told_by_mask_and_margins() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("s.png"), b"image").unwrap();
+        std::fs::write(dir.path().join("m.png"), b"mask").unwrap();
+        let row = |mask: &str| {
+            let more = r#""mask_marks":"transparent","extend":{"left":16,"bottom":8},"feather":4"#;
+            let line = format!(r#"{{"id":"e","image":"s.png","instruction":"i","mask":"{mask}",{more}}}"#);
+            Row::parse(line.as_bytes()).unwrap().request(dir.path())
+        };
+        let ImageRequest::Edit(request) = row("m.png").unwrap() else { panic!("no edit") };
+        let mask = request.mask.unwrap();
+        assert_eq!((&mask.image[..], mask.convention()), (&b"mask"[..], pb::MaskConvention::Transparent));
+        let margins = pb::Margins { left: 16, top: 0, right: 0, bottom: 8 };
+        assert_eq!((request.extend, request.feather), (Some(margins), 4));
+        let said = row("n.png").unwrap_err().to_string();
+        assert!(said.contains("mask") && said.contains("n.png"), "{said}");
     }
 
     #[test]
@@ -200,6 +278,10 @@ mod tests {
             (r#"{"id": "a", "prompt": "b", "sede": 1}"#, "sede"),
             (r#"{"id": "a", "prompt": "b", "seed": -1}"#, "-1"),
             (r#"{"id": "a", "prompt": "b", "output_format": "gif"}"#, "gif"),
+            (r#"{"id": "a", "prompt": "b", "mask": "c"}"#, "`mask` needs an `image`"),
+            (r#"{"id": "a", "prompt": "b", "feather": 0}"#, "`feather` needs an `image`"),
+            (r#"{"id": "a", "image": "b", "instruction": "c", "mask_marks": "white"}"#, "needs a `mask`"),
+            (r#"{"id": "a", "image": "b", "instruction": "c", "extend": {"up": 1}}"#, "up"),
             (r#"{"id": "../a", "prompt": "b"}"#, "../a"),
             (r#"{"id": ".a", "prompt": "b"}"#, ".a"),
             (r#"{"id": "", "prompt": "b"}"#, "names no file"),
