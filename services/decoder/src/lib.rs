@@ -26,4 +26,4 @@ mod worker;
 pub use answer::{AnswerDone, AnswerEvent, AnswerSpec, FinishReason};
 pub use decoder::{DEFAULT_PREFIX_BYTES, Decoder};
 pub use parts::{Info, LoadPartsError, PARTS, Parts};
-pub use session::{ProbeSegment, Session};
+pub use session::{JOBS_AT_ONCE, ProbeSegment, Session};

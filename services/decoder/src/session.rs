@@ -1,6 +1,7 @@
 //! The prompts of one generation, prefilled, and probes behind them.
 
 use candle_core::Tensor;
+use futures::{StreamExt, TryStreamExt};
 use tracing::info_span;
 use unipic_api::{ApiError, FieldViolation};
 use unipic_engine::JobContext;
@@ -17,6 +18,10 @@ use crate::worker::{Hidden, Job, JobRun, Rows};
 /// Rows of one probe job. The probes of many images are cut, so that what a pass holds in memory is bounded by the batch's
 /// budget and not by the request; one branch of an image at 1024 px (4,160 rows) is one job.
 const PROBE_ROWS: usize = 4352;
+
+/// Jobs of one request that are at the device at once: as many probes as the default batch holds. All at once would fill a
+/// queue with one request, which then could never be done; a queue for `n` requests has room for `n` times as many.
+pub const JOBS_AT_ONCE: usize = 4;
 
 /// Prompts that are kept. Dropping it frees their keys and values.
 pub struct Session {
@@ -105,8 +110,8 @@ impl Session {
         let span = info_span!(parent: &context.span, "probe", segments = segments.len(), rows = n_rows);
         let context = context.with_span(span);
         let jobs: Vec<Job> = portions(&segments).map(|portion| self.job(&rows, portion)).collect::<Result<_, _>>()?;
-        let done = futures::future::try_join_all(jobs.into_iter().map(|job| self.hidden(job, &context))).await?;
-        join(done).await
+        let done: Vec<_> = jobs.into_iter().map(|job| self.hidden(job, &context)).collect();
+        join(some_at_once(JOBS_AT_ONCE, done).await?).await
     }
 
     fn job(&self, rows: &Tensor, segments: &[ProbeSegment]) -> Result<Job, ApiError> {
@@ -180,6 +185,11 @@ fn portions(segments: &[ProbeSegment]) -> impl Iterator<Item = &[ProbeSegment]> 
     })
 }
 
+/// Runs a request's jobs, in order, `n` of them at the device.
+async fn some_at_once<T>(n: usize, jobs: Vec<impl Future<Output = Result<T, ApiError>>>) -> Result<Vec<T>, ApiError> {
+    futures::stream::iter(jobs).buffered(n).try_collect().await
+}
+
 /// One matrix of several, in order.
 async fn join(mut parts: Vec<Tensor>) -> Result<Tensor, ApiError> {
     match (parts.len(), parts.pop()) {
@@ -219,7 +229,7 @@ async fn prefill_all(
         let rest = &asked[i].units[n_units..];
         Some(async move { Ok::<_, ApiError>((i, grow(decoder, cache, rest, context).await?)) })
     });
-    let continued = futures::future::try_join_all(continued.collect::<Vec<_>>());
+    let continued = some_at_once(JOBS_AT_ONCE / 2, continued.collect());
     let (continued, ()) =
         futures::future::try_join(continued, prefill(decoder, stretches, &mut caches, context)).await?;
     for (i, cache) in continued {
@@ -245,9 +255,8 @@ async fn prefill(
             (parent.unwrap_or_else(|| decoder.new_cache()), &stretches[i])
         });
         let begun: Vec<_> = begun.collect();
-        let grown =
-            futures::future::try_join_all(begun.into_iter().map(|(cache, s)| grow(decoder, cache, &s.units, context)));
-        for (i, cache) in layer.into_iter().zip(grown.await?) {
+        let grown: Vec<_> = begun.into_iter().map(|(cache, s)| grow(decoder, cache, &s.units, context)).collect();
+        for (i, cache) in layer.into_iter().zip(some_at_once(JOBS_AT_ONCE / 2, grown).await?) {
             caches[i] = Some(cache);
         }
     }

@@ -239,8 +239,7 @@ impl Validate for Config {
             [("understanding", &self.understanding), ("synthesis", &self.synthesis), ("decoder", &self.decoder)]
         {
             problems.check(!endpoints.is_empty(), key, "needs at least one endpoint");
-            let is_plain = |endpoint: &Endpoint| !endpoint.is_encrypted() && !matches!(endpoint, Endpoint::Unix(_));
-            let is_right = !is_encrypted || !endpoints.iter().any(is_plain);
+            let is_right = !is_encrypted || !endpoints.iter().any(Endpoint::is_plain);
             let what = "has an endpoint without TLS although `client_tls` is set: write https:// or https+dns://";
             problems.check(is_right, key, what);
         }

@@ -42,4 +42,9 @@ impl LanguageSession for LocalSession {
         let segments = segments.into_iter().map(segment).collect();
         self.0.probe(rows, segments, context).await
     }
+
+    /// A full queue has taken nothing of the session.
+    fn outlives(&self, error: &ApiError) -> bool {
+        matches!(error, ApiError::Overloaded { .. })
+    }
 }

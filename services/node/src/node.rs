@@ -116,10 +116,10 @@ fn load(config: &Config, metrics: &Metrics) -> Result<NodeBackends, NodeError> {
     for notice in checkpoint.notices() {
         tracing::warn!("{notice}");
     }
-    // A request has at most one job at the device, and an answer and a synthesis may share a request's place.
     let running = config.admission.most_running();
-    let engine =
-        EngineConfig { name: "device".into(), queue_capacity: 2 * running, max_batch_tokens: config.max_batch_tokens };
+    // An answer and a synthesis may share a request's place. What is admitted always has room: waiting is the gate's business.
+    let queue_capacity = 2 * running * unipic_decoder::JOBS_AT_ONCE;
+    let engine = EngineConfig { name: "device".into(), queue_capacity, max_batch_tokens: config.max_batch_tokens };
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
     let language = unipic_decoder::Parts::load(&checkpoint, &options)?;

@@ -123,9 +123,9 @@ impl Validate for Config {
             problems.add(key, problem);
         }
         problems.check(!self.decoder.is_empty(), "decoder", "needs at least one endpoint");
-        let is_plain = self.decoder.iter().any(|endpoint| matches!(endpoint, Endpoint::Http(_)));
-        let is_mixed = is_plain && self.client_tls != ClientTlsConfig::default();
-        problems.check(!is_mixed, "decoder", "has an http:// endpoint although `client_tls` is set: write https://");
+        let is_mixed = self.client_tls != ClientTlsConfig::default() && self.decoder.iter().any(Endpoint::is_plain);
+        let what = "has an endpoint without TLS although `client_tls` is set: write https:// or https+dns://";
+        problems.check(!is_mixed, "decoder", what);
         problems.section("client_tls", &self.client_tls);
         for (key, value, max) in [
             ("max_places", self.max_places, 1 << 16),
@@ -198,6 +198,8 @@ mod tests {
             ("max_places = 'many'", "max_places"),
             ("[telemetry]\nendpoint = 'x'", "telemetry"),
             ("[failover]\npatience_seconds = -1", "failover.patience_seconds"),
+            ("model = '/m'\ndecoder = 'http://a:1'\n[client_tls]\nca = 'ca.pem'", "without TLS"),
+            ("model = '/m'\ndecoder = 'dns:///a:1'\n[client_tls]\nca = 'ca.pem'", "without TLS"),
         ] {
             assert!(load(toml).unwrap_err().to_string().contains(key), "{toml}");
         }

@@ -73,7 +73,9 @@ impl<L: LanguageModel> Conversation<L> {
                     return Ok(hidden);
                 }
                 Err(error) => {
-                    self.forget();
+                    if !self.session.as_ref().is_some_and(|session| session.outlives(&error)) {
+                        self.forget();
+                    }
                     self.lost(error).await?;
                 }
             }
@@ -116,9 +118,10 @@ impl<L: LanguageModel> Conversation<L> {
 
     /// Waits before the next attempt, or gives the error back when there is to be none.
     async fn lost(&mut self, error: ApiError) -> Result<(), ApiError> {
-        tracing::warn!(%error, attempt = self.patience.attempt(), "the language model is lost");
         // One that is only full has lost nothing.
         let is_loss = matches!(error, ApiError::Unavailable { .. });
+        let what = if is_loss { "the language model is lost" } else { "the language model has refused" };
+        tracing::warn!(%error, attempt = self.patience.attempt(), "{what}");
         let retry = self.patience.note(error)?;
         if is_loss {
             // Not worth waiting for: whoever reads slowly learns of the next progress.

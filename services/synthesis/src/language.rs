@@ -39,6 +39,12 @@ pub trait LanguageSession: Send + 'static {
         context: &JobContext,
     ) -> impl Future<Output = Result<Tensor, ApiError>> + Send;
 
+    /// Whether the session is as good as before a probe that failed so: then it is asked again, and no prompt prefilled again.
+    fn outlives(&self, error: &ApiError) -> bool {
+        let _ = error;
+        false
+    }
+
     /// What the session has moved between processes so far.
     fn traffic(&self) -> Traffic {
         Traffic::default()

@@ -130,6 +130,11 @@ impl Endpoint {
         }
     }
 
+    /// True for an endpoint that is spoken to over TCP without TLS, wherever it is.
+    pub fn is_plain(&self) -> bool {
+        !self.is_encrypted() && !matches!(self, Self::Unix(_))
+    }
+
     /// True when what is sent there can be read on the way: over TCP to another host without TLS.
     pub fn is_exposed(&self) -> bool {
         let is_here = match self {

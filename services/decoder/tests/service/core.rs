@@ -7,7 +7,7 @@ use futures::future::join_all;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::Code;
 use unipic_api::{ApiError, Reason};
-use unipic_decoder::{AnswerEvent, AnswerSpec, Decoder, FinishReason, ProbeSegment};
+use unipic_decoder::{AnswerEvent, AnswerSpec, Decoder, FinishReason, JOBS_AT_ONCE, ProbeSegment};
 use unipic_engine::JobContext;
 use unipic_models::load::LoadOptions;
 use unipic_models::prompt::{
@@ -18,7 +18,7 @@ use unipic_models::sampling::AnswerText;
 use unipic_test_support::{case, same_bits, tiny_a};
 use unipic_weights::{Checkpoint, Part};
 
-use crate::{CONTEXT, WIDTH, rows, start};
+use crate::{CONTEXT, WIDTH, rows, start, start_with_room};
 
 fn spec(prompt: Prompt, max_tokens: usize) -> AnswerSpec {
     AnswerSpec { prompt, max_tokens, temperature: 0.0, top_p: 1.0, seed: 0, stop: Vec::new(), candidates: Vec::new() }
@@ -152,6 +152,19 @@ async fn probes_larger_than_a_job_are_cut_between_segments() {
         assert!(same_bits(&among, &alone).unwrap(), "{segment:?}");
         first += segment.n_rows;
     }
+}
+
+/// However many its images: it would be refused again and again, on a device that has nothing else to do.
+#[tokio::test]
+async fn one_request_does_not_fill_the_queue() {
+    let decoder = start_with_room(&tiny_a(), 0, JOBS_AT_ONCE);
+    let (context, z) = (JobContext::current(), rows(2200, 4));
+    let prompts: Vec<Prompt> = (0..2 * JOBS_AT_ONCE).map(|i| generate(&format!("{i} circles"))).collect();
+    let mut session = decoder.open(prompts, &context).await.unwrap();
+    // Two of them are more rows than a job has.
+    let segments: Vec<_> = (0..2 * JOBS_AT_ONCE).map(|prompt| segment(prompt, 0, 2200)).collect();
+    let hidden = session.probe(z, segments, &context).await.unwrap();
+    assert_eq!(hidden.dims(), [2 * JOBS_AT_ONCE * 2200, WIDTH]);
 }
 
 #[tokio::test]

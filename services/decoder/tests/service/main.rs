@@ -28,7 +28,12 @@ fn start_of(folder: &std::path::Path) -> Decoder {
 }
 
 fn start_keeping(folder: &std::path::Path, prefix_bytes: u64) -> Decoder {
-    let config = EngineConfig { name: "test".into(), queue_capacity: 64, max_batch_tokens: 2048 };
+    start_with_room(folder, prefix_bytes, 64)
+}
+
+/// With a queue for so many jobs.
+fn start_with_room(folder: &std::path::Path, prefix_bytes: u64, queue_capacity: usize) -> Decoder {
+    let config = EngineConfig { name: "test".into(), queue_capacity, max_batch_tokens: 2048 };
     let parts = Parts::load(&Checkpoint::open(folder).unwrap(), &LoadOptions::cpu()).unwrap();
     Decoder::keeping(&Engine::spawn(config).unwrap(), parts, prefix_bytes)
 }
