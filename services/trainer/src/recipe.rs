@@ -16,6 +16,7 @@ use unipic_weights::config::ModelConfig;
 
 use crate::TrainError;
 pub use builtin::{builtin, names};
+pub(crate) use joint::Samples;
 pub use joint::{Encoder, Joint, LossWeights, Mix, ReadoutWeights};
 pub use stage::{Autoencoder, Schedule, Stage};
 
@@ -60,7 +61,8 @@ impl Recipe {
         }
         recipe.begin_parts()?;
         for (i, stage) in recipe.stages.iter().enumerate() {
-            stage.check().map_err(|why| format!("stages[{i}] `{}`: {why}", stage.name))?;
+            let checked = stage.check().and_then(|()| stage.check_sides(recipe.model.vae.stride()));
+            checked.map_err(|why| format!("stages[{i}] `{}`: {why}", stage.name))?;
         }
         Ok(recipe)
     }

@@ -222,7 +222,7 @@ impl Rows {
     fn place(&self, purpose: Use, list: &[u32], slot: u64) -> u64 {
         let n = list.len().max(1) as u64;
         let epoch = slot / n;
-        let key = draws(self.seed.0, self.seed.1, Purpose::Rows, (purpose as u64) << 48 | epoch).bits();
+        let key = draws(self.seed, (Purpose::Rows, purpose as u16), epoch).bits();
         shuffled(key, n, slot % n)
     }
 

@@ -45,7 +45,7 @@ impl Shapes {
         }
         let (block, rest) = (slot / (BLOCK * self.reuse), slot % (BLOCK * self.reuse));
         let (pass, place) = (rest / BLOCK, rest % BLOCK);
-        let mut draws = draws(self.seed.0, self.seed.1, Purpose::Shuffle, block * self.reuse + pass);
+        let mut draws = draws(self.seed, (Purpose::Shuffle, 0), block * self.reuse + pass);
         // An odd factor modulo a power of two takes every place once.
         let (factor, offset) = (draws.bits() | 1, draws.bits());
         block * BLOCK + place.wrapping_mul(factor).wrapping_add(offset) % BLOCK

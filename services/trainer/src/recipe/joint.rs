@@ -6,6 +6,12 @@ use unipic_weights::Part;
 /// Questions in one conversation of the shapes world at most.
 const MOST_TURNS: usize = 16;
 
+/// Draws of (timestep, noise) for a place at most.
+const MOST_HEAD_DRAWS: usize = 256;
+
+/// No batch is advised that is larger.
+const LARGE_BATCH: usize = 65_536;
+
 /// A stage that trains the three tasks together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +117,47 @@ fn once() -> usize {
     1
 }
 
+/// Samples of each task in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Samples {
+    pub(crate) understanding: usize,
+    pub(crate) generation: usize,
+    pub(crate) editing: usize,
+}
+
+impl Mix {
+    /// Cuts a batch by the shares: whole samples, the last of them to the largest remainders.
+    pub(crate) fn samples(&self, batch: usize) -> Samples {
+        let shares = [self.understanding, self.generation, self.editing];
+        let total: f64 = shares.iter().sum();
+        let exact = shares.map(|share| share / total * batch as f64);
+        let mut n = exact.map(|x| x.floor() as usize);
+        let mut order = [0, 1, 2];
+        order.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()));
+        let left = batch.saturating_sub(n.iter().sum());
+        order.into_iter().take(left).for_each(|task| n[task] += 1);
+        let [understanding, generation, editing] = n;
+        Samples { understanding, generation, editing }
+    }
+
+    /// Refuses a batch in which a task that has a share gets no sample.
+    pub(super) fn check(&self, batch: usize) -> Result<(), String> {
+        let lacking = |batch: usize| {
+            let n = self.samples(batch);
+            let tasks = [
+                ("understanding", self.understanding, n.understanding),
+                ("generation", self.generation, n.generation),
+                ("editing", self.editing, n.editing),
+            ];
+            tasks.into_iter().find(|(_, share, n)| *share > 0.0 && *n == 0)
+        };
+        let Some((task, share, _)) = lacking(batch) else { return Ok(()) };
+        let enough = (batch..=LARGE_BATCH).find(|batch| lacking(*batch).is_none());
+        let advice = enough.map_or_else(|| "leave it out".to_owned(), |n| format!("batch: {n} would do"));
+        Err(format!("joint.mix.{task}: {share} of a batch of {batch} is not one sample; {advice}"))
+    }
+}
+
 impl Joint {
     pub(super) fn check(&self, parts: &[Part]) -> Result<(), String> {
         if parts.contains(&Part::Vae) {
@@ -131,8 +178,14 @@ impl Joint {
         if !(self.mask_deviation > 0.0 && self.mask_deviation.is_finite()) {
             return Err(format!("joint.mask_deviation: {} is not positive", self.mask_deviation));
         }
-        if !(0.0..=1.0).contains(&self.unconditional) || self.head_draws == 0 || self.reuse == 0 {
-            return Err("joint: unconditional is a share, head_draws and reuse are at least 1".into());
+        if !(0.0..=1.0).contains(&self.unconditional) {
+            return Err(format!("joint.unconditional: {} is not from 0 to 1", self.unconditional));
+        }
+        if !(1..=MOST_HEAD_DRAWS).contains(&self.head_draws) {
+            return Err(format!("joint.head_draws: {} is not from 1 to {MOST_HEAD_DRAWS}", self.head_draws));
+        }
+        if self.reuse == 0 {
+            return Err("joint.reuse: must be at least 1".into());
         }
         if !(0.0..=1.0).contains(&self.input_gradient) {
             return Err(format!("joint.input_gradient: {} is not from 0 to 1", self.input_gradient));
@@ -141,5 +194,25 @@ impl Joint {
             return Err(format!("joint.turns: {} is not from 1 to {MOST_TURNS}", self.turns));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_whole_and_nobody_is_left_out_in_silence() {
+        let mix = Mix { understanding: 0.30, generation: 0.28, editing: 0.42 };
+        assert_eq!(mix.samples(32), Samples { understanding: 10, generation: 9, editing: 13 });
+        for batch in 1..100 {
+            let n = mix.samples(batch);
+            assert_eq!(n.understanding + n.generation + n.editing, batch);
+        }
+        let mix = Mix { understanding: 0.1, generation: 0.1, editing: 0.8 };
+        let refused = mix.check(2).unwrap_err();
+        assert!(refused.contains("joint.mix.understanding") && refused.contains("batch: 4 would do"), "{refused}");
+        assert_eq!(mix.check(4), Ok(()));
+        assert_eq!(Mix { editing: 1.0, ..Mix::default() }.check(1), Ok(()));
     }
 }

@@ -93,6 +93,11 @@ pub struct Autoencoder {
     /// Leaves the encoder, and so the latents that other parts have learnt, as they are.
     #[serde(default)]
     pub decoder_only: bool,
+    /// Weight of the mean absolute error of the steps between neighbouring pixels: what is soft at an edge, or ripples
+    /// beside it, is little of a picture's error and much of this.
+    // Left out of what is written while there is none, so that runs begun before this key can be resumed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub edges: f64,
 }
 
 fn published_betas() -> (f64, f64) {
@@ -153,6 +158,9 @@ impl Stage {
     /// Refuses values that make no sense, by key.
     pub(super) fn check(&self) -> Result<(), String> {
         let parts = self.parts()?;
+        if parts.is_empty() {
+            return Err("train: must name at least one part".into());
+        }
         let positive = [
             ("steps", self.steps),
             ("batch", self.batch),
@@ -184,13 +192,26 @@ impl Stage {
         }
         match (&self.autoencoder, &self.joint) {
             (Some(autoencoder), None) => autoencoder.check(&parts),
-            (None, Some(joint)) => joint.check(&parts),
+            (None, Some(joint)) => joint.check(&parts).and_then(|()| joint.mix.check(self.batch)),
             _ => Err("a stage has either an `autoencoder` or a `joint` table".into()),
         }
     }
 }
 
 impl Stage {
+    /// Refuses sides that the model's autoencoder cannot cut into places.
+    pub(super) fn check_sides(&self, stride: usize) -> Result<(), String> {
+        let autoencoder = self
+            .autoencoder
+            .iter()
+            .flat_map(|a| [("autoencoder.resolution", a.resolution), ("autoencoder.crop", a.crop)]);
+        let joint = self.joint.iter().map(|joint| ("joint.resolution", joint.resolution));
+        match autoencoder.chain(joint).find(|(_, side)| *side == 0 || !side.is_multiple_of(stride)) {
+            Some((key, side)) => Err(format!("{key}: {side} is no multiple of the autoencoder's stride, {stride} px")),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what the shapes world alone can do.
     fn check_rows(&self) -> Result<(), String> {
         match &self.rows {
@@ -203,6 +224,9 @@ impl Stage {
             Some(_) if self.joint.as_ref().is_some_and(|joint| joint.reuse > 1) => {
                 Err("joint.reuse: rows come again in every epoch as it is".into())
             }
+            Some(_) if self.joint.as_ref().is_some_and(|joint| joint.turns > 1) => {
+                Err("joint.turns: rows have the turns of their conversations".into())
+            }
             _ => Ok(()),
         }
     }
@@ -210,8 +234,13 @@ impl Stage {
 
 impl Autoencoder {
     fn check(&self, parts: &[Part]) -> Result<(), String> {
-        if self.crop == 0 || self.crop > self.resolution || !self.kl.is_finite() || self.kl < 0.0 {
-            return Err(format!("autoencoder: crop {} of {} px, kl {}", self.crop, self.resolution, self.kl));
+        if self.crop == 0 || self.crop > self.resolution {
+            return Err(format!("autoencoder: crop {} of {} px", self.crop, self.resolution));
+        }
+        for (key, weight) in [("kl", self.kl), ("edges", self.edges)] {
+            if !weight.is_finite() || weight < 0.0 {
+                return Err(format!("autoencoder.{key}: {weight} is no weight, which is 0 or more"));
+            }
         }
         if parts != [Part::Vae] {
             return Err("train: an autoencoder stage trains `vae` and nothing else".into());
@@ -262,6 +291,14 @@ mod tests {
     }
 
     #[test]
+    fn sides_are_multiples_of_the_stride() {
+        let stage = stage();
+        assert_eq!(stage.check_sides(16), Ok(()));
+        assert!(stage.check_sides(64).unwrap_err().contains("autoencoder.crop: 32"));
+        assert!(Stage { joint: Some(joint()), ..stage }.check_sides(128).unwrap_err().contains("64"));
+    }
+
+    #[test]
     fn bad_values_are_told_by_key() {
         let wrong = |change: fn(&mut Stage), key: &str| {
             let mut stage = stage();
@@ -272,10 +309,14 @@ mod tests {
         assert_eq!(stage().check(), Ok(()));
         wrong(|s| s.steps = 0, "steps");
         wrong(|s| s.train = vec!["vea".into()], "`vea`");
+        wrong(|s| s.train = vec![], "at least one part");
         wrong(|s| s.train = vec!["mar".into()], "vae");
         wrong(|s| s.learning_rate = f64::NAN, "learning_rate");
         wrong(|s| s.warm_up = 1.5, "warm_up");
         wrong(|s| s.autoencoder = None, "autoencoder");
+        wrong(|s| s.autoencoder.as_mut().unwrap().crop = 65, "crop 65 of 64");
+        wrong(|s| s.autoencoder.as_mut().unwrap().kl = -1.0, "autoencoder.kl");
+        wrong(|s| s.autoencoder.as_mut().unwrap().edges = f64::NAN, "autoencoder.edges");
         wrong(|s| s.shapes.sizes.clear(), "sizes");
         wrong(|s| s.dropout = 1.0, "dropout");
         wrong(|s| s.dropout = 0.1, "dropout");
@@ -285,6 +326,13 @@ mod tests {
                 (s.autoencoder, s.rows, s.train) = (None, Some("rows.jsonl".into()), vec!["mar".into()]);
             },
             "joint.readout",
+        );
+        wrong(
+            |s| {
+                s.joint = Some(Joint { turns: 2, readout: None, ..joint() });
+                (s.autoencoder, s.rows, s.train) = (None, Some("rows.jsonl".into()), vec!["mar".into()]);
+            },
+            "joint.turns",
         );
         wrong(|s| (s.rows, s.wrong_share) = (Some("rows.jsonl".into()), 0.1), "wrong_share");
     }

@@ -45,9 +45,6 @@ impl<'a> AutoencoderTask<'a> {
         config: &VaeConfig,
     ) -> Result<Self, TrainError> {
         let stride = config.stride();
-        if !settings.crop.is_multiple_of(stride) || !settings.resolution.is_multiple_of(stride) {
-            return Err(TrainError::Data(format!("sides of autoencoder images must be multiples of {stride} px")));
-        }
         let build = parameters.build(Ops::Training, &[Part::Vae]);
         Ok(Self {
             stage,
@@ -97,7 +94,7 @@ impl<'a> AutoencoderTask<'a> {
         if crop == resolution {
             return Ok(whole);
         }
-        let mut draws = draws(self.seed.0, self.seed.1, Purpose::Autoencoder, index);
+        let mut draws = draws(self.seed, (Purpose::Cut, 0), index);
         let n = (resolution - crop) / self.stride + 1;
         let (x, y) = (draws.below(n) * self.stride, draws.below(n) * self.stride);
         let rows = (y..y + crop).flat_map(|row| &whole.data[(row * resolution + x) * 3..][..crop * 3]);
@@ -109,7 +106,7 @@ impl<'a> AutoencoderTask<'a> {
         let n = self.channels * side * side;
         let mut values = Vec::with_capacity(indices.len() * n);
         for &index in indices {
-            let mut draws = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Autoencoder, index);
+            let mut draws = draws(self.seed, (Purpose::Posterior, 0), index);
             values.extend((0..n).map(|_| normal(&mut draws)));
         }
         let shape = (indices.len(), self.channels, side, side);
@@ -121,6 +118,15 @@ impl<'a> AutoencoderTask<'a> {
         let last = (first + self.stage.micro_batch).min(self.stage.batch);
         (first..last).map(|i| (step * self.stage.batch + i) as u64).collect()
     }
+}
+
+/// The mean absolute step between neighbours, across and down, of `[n, 3, h, w]`; scalar.
+fn steps(x: &Tensor) -> candle_core::Result<Tensor> {
+    let step = |dim: usize| {
+        let n = x.dim(dim)? - 1;
+        (x.narrow(dim, 1, n)? - x.narrow(dim, 0, n)?)?.abs()?.mean_all()
+    };
+    (step(2)? + step(3)?)? * 0.5
 }
 
 impl Task for AutoencoderTask<'_> {
@@ -143,7 +149,10 @@ impl Task for AutoencoderTask<'_> {
         let kl = ((mean.sqr()? + log_variance.exp()?)? - (&log_variance + 1.0)?)?.mean_all()?;
         let kl = (kl * 0.5)?;
         let n = indices.len() as f64;
-        let loss = ((&absolute + &square)? + (&kl * self.settings.kl)?)?;
+        let mut loss = ((&absolute + &square)? + (&kl * self.settings.kl)?)?;
+        if self.settings.edges > 0.0 {
+            loss = (loss + (steps(&error)? * self.settings.edges)?)?;
+        }
         let share = (loss * (n / self.stage.batch as f64))?;
         let scalar = |x: &Tensor| -> Result<f64, TrainError> { Ok(f64::from(x.detach().to_scalar::<f32>()?)) };
         let losses: Sums = [("absolute", &absolute), ("square", &square), ("kl", &kl)]

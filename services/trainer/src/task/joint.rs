@@ -21,7 +21,7 @@ use crate::loss;
 use crate::loss::readout::{Label, Readout, Readouts};
 use crate::model::TrainModel;
 use crate::parameters::Parameters;
-use crate::recipe::{Encoder, Joint, Stage};
+use crate::recipe::{Encoder, Joint, Samples, Stage};
 use feed::Feed;
 
 /// A stage of this kind.
@@ -52,13 +52,6 @@ impl<'a> JointTask<'a> {
         config: &'a ModelConfig,
         tokenizer: &str,
     ) -> Result<Self, TrainError> {
-        let stride = config.vae.stride();
-        if !settings.resolution.is_multiple_of(stride) || settings.resolution == 0 {
-            return Err(TrainError::Data(format!(
-                "joint.resolution: {} is no multiple of {stride}",
-                settings.resolution
-            )));
-        }
         let parts = stage.parts().map_err(TrainError::Data)?;
         let tokenizer = PromptTokenizer::from_json(tokenizer.as_bytes())?;
         if tokenizer.last_id() as usize >= config.llm.vocab_size {
@@ -67,7 +60,7 @@ impl<'a> JointTask<'a> {
                 tokenizer.last_id()
             )));
         }
-        let side = settings.resolution / stride;
+        let side = settings.resolution / config.vae.stride();
         let grid = ImageGrid { rows: side, cols: side };
         let build = parameters.build(Ops::Training, &parts);
         Ok(Self {
@@ -154,7 +147,7 @@ impl<'a> JointTask<'a> {
     /// The model with the masks of a micro-batch.
     fn model_of(&self, step: usize, share: usize) -> TrainModel {
         let pass = (step * self.shares.len() + share) as u64;
-        let key = draws(self.seed.0, self.seed.1, Purpose::Dropout, pass).bits();
+        let key = draws(self.seed, (Purpose::Dropout, 0), pass).bits();
         self.model.with_dropout(Dropout::new(self.stage.dropout, key))
     }
 
@@ -210,14 +203,7 @@ fn masked(cells: Vec<Cell>, draws: &loss::Draws) -> Vec<Cell> {
 
 /// Cuts a step's batch by tasks, and each task's samples into micro-batches.
 fn shares(stage: &Stage, settings: &Joint) -> Vec<(Kind, usize, usize)> {
-    let mix = settings.mix;
-    let total = mix.understanding + mix.generation + mix.editing;
-    let of = |share: f64| (share / total * stage.batch as f64).round() as usize;
-    let (understanding, editing) = (of(mix.understanding), of(mix.editing));
-    let generation = match mix.generation > 0.0 {
-        true => stage.batch.saturating_sub(understanding + editing).max(1),
-        false => 0,
-    };
+    let Samples { understanding, generation, editing } = settings.mix.samples(stage.batch);
     let tasks = [(Kind::Generation, generation), (Kind::Editing, editing), (Kind::Understanding, understanding)];
     let cut = |(kind, n): (Kind, usize)| {
         (0..n).step_by(stage.micro_batch).map(move |first| (kind, first, stage.micro_batch.min(n - first)))

@@ -153,7 +153,7 @@ impl<'a> Feed<'a> {
             let sample = self.encoded(Kind::Generation, slot)?;
             latents.extend(&sample.target);
             cells.extend(&sample.cells);
-            let mut dropped = draws(self.seed.0, self.seed.1, Purpose::Unconditional, slot);
+            let mut dropped = draws(self.seed, (Purpose::Unconditional, Kind::Generation as u16), slot);
             let prompt = match dropped.chance(self.settings.unconditional as f32) {
                 true => generate_unconditional(None),
                 false => generate(&sample.words),
@@ -174,7 +174,7 @@ impl<'a> Feed<'a> {
             sources.extend(&sample.source);
             cells.extend(&sample.cells);
             source_cells.extend(cells_of(sample.source_scene.as_ref(), self.grid.rows));
-            let mut dropped = draws(self.seed.0, self.seed.1 | 0x80, Purpose::Unconditional, slot);
+            let mut dropped = draws(self.seed, (Purpose::Unconditional, Kind::Editing as u16), slot);
             let mut prompt = self.around(match dropped.chance(self.settings.unconditional as f32) {
                 true => edit_unconditional(&self.image_place, None),
                 false => edit(&self.image_place, &sample.words),
@@ -292,12 +292,12 @@ impl<'a> Feed<'a> {
     /// Masks, timesteps and noise. The share of masked places is one for all images, as published.
     fn choices(&self, kind: Kind, slots: &[u64]) -> Draws {
         let n_places = self.grid.n_places();
-        let stream = self.seed.1 | (kind as usize) << 16;
-        let mut first = draws(self.seed.0, stream, Purpose::Mask, slots.first().copied().unwrap_or(0));
+        let task = kind as u16;
+        let mut first = draws(self.seed, (Purpose::MaskShare, task), slots.first().copied().unwrap_or(0));
         let n_masked = n_masked(&mut first, n_places, self.settings.mask_deviation);
         let mut masked = Vec::with_capacity(slots.len() * n_places);
         for &slot in slots {
-            let mut draws = draws(self.seed.0, stream | 0x80, Purpose::Mask, slot);
+            let mut draws = draws(self.seed, (Purpose::Mask, task), slot);
             let mut order: Vec<usize> = (0..n_places).collect();
             (1..n_places).rev().for_each(|last| order.swap(last, draws.below(last + 1)));
             let mut mask = vec![false; n_places];
@@ -305,9 +305,9 @@ impl<'a> Feed<'a> {
             masked.extend(mask);
         }
         let (mut timesteps, mut noise) = (Vec::new(), Vec::new());
-        for repeat in 0..self.settings.head_draws {
+        for repeat in 0..self.settings.head_draws as u16 {
             for &slot in slots {
-                let mut draws = draws(self.seed.0, stream | repeat << 24, Purpose::Head, slot);
+                let mut draws = draws(self.seed, (Purpose::Head, task << 8 | repeat), slot);
                 timesteps.extend((0..n_places).map(|_| draws.below(1000)));
                 noise.extend((0..n_places * LATENT_CHANNELS).map(|_| normal(&mut draws)));
             }
