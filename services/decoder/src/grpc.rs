@@ -13,7 +13,7 @@ use unipic_api::pb::{answer_response, session_request, session_response};
 use unipic_api::{ApiError, limits, pb};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
-use unipic_serving::{CallContext, Tenant};
+use unipic_serving::{CallContext, Priority, Tenant};
 use unipic_wire::frames;
 
 use crate::answer::{AnswerEvent, AnswerSpec};
@@ -155,5 +155,7 @@ fn answer_message(event: AnswerEvent) -> pb::AnswerResponse {
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
     let tenant = Tenant::told(request.metadata()).into();
-    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel: call.cancel, tenant }
+    let is_background = Priority::told(request.metadata()) == Priority::Batch;
+    let deadline = Some(call.deadline.into_std());
+    JobContext { span: Span::current(), deadline, cancel: call.cancel, tenant, is_background }
 }

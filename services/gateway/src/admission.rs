@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use unipic_api::{ApiError, Reason};
-use unipic_serving::Tenant;
+use unipic_serving::{Priority, Tenant};
 use unipic_telemetry::metrics::Raised;
 
 use crate::config::{AdmissionConfig, TenantsConfig};
@@ -25,17 +25,6 @@ use queue::Queue;
 use tenants::Tenants;
 
 pub(crate) use pace::Kind;
-
-/// Who goes first. One of those who wait in the background goes in front of every fifth of the others, so it never
-/// starves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Priority {
-    /// A person waits.
-    #[default]
-    Interactive,
-    /// Nobody does.
-    Batch,
-}
 
 /// What a request makes the server do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,6 +300,21 @@ mod tests {
             order.push(if priority == Priority::Batch { 'b' } else { 'i' });
         }
         assert_eq!(order, "iiiibiiiibiibb");
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_leaves_a_place_to_whoever_waits() {
+        let gate = gate(3, 100, 10);
+        let batch = || gate.enter(Ask { priority: Priority::Batch, ..ask(1) }).unwrap();
+        let (mut first, mut second, mut third) = (batch(), batch(), batch());
+        assert!(has_turn(&mut first) && has_turn(&mut second) && !has_turn(&mut third));
+        // However many of those go before: a batch request whose turn it is, and for which there is no place, holds nobody up.
+        for _ in 0..2 * queue::BEFORE_BATCH {
+            let mut interactive = gate.enter(ask(1)).unwrap();
+            assert!(has_turn(&mut interactive));
+        }
+        drop(first);
+        assert!(has_turn(&mut third));
     }
 
     #[tokio::test]

@@ -1,18 +1,14 @@
 //! Who asks, how urgently and until when: what both faces read off a request before its message is looked at.
 
 use unipic_api::ApiError;
-use unipic_serving::{CallContext, Tenant};
+use unipic_serving::{CallContext, PRIORITY, Priority, Tenant};
 
-use crate::admission::{Ask, Priority, Work};
-
-/// The key of a request's priority among its headers or metadata: `interactive`, the default, or `batch`.
-const PRIORITY: &str = "unipic-priority";
+use crate::admission::{Ask, Work};
 
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) call: CallContext,
-    priority: Priority,
 }
 
 impl Caller {
@@ -34,18 +30,15 @@ impl Caller {
     }
 
     fn among(extensions: &axum::http::Extensions, priority: Option<&[u8]>) -> Result<Self, ApiError> {
-        let priority = match priority {
-            None | Some(b"interactive") => Priority::Interactive,
-            Some(b"batch") => Priority::Batch,
-            Some(_) => return Err(ApiError::invalid(PRIORITY, "must be `interactive` or `batch`")),
-        };
+        let priority = Priority::read(priority);
+        let priority = priority.ok_or_else(|| ApiError::invalid(PRIORITY, "must be `interactive` or `batch`"))?;
         // Over HTTP a key is looked at behind the place where a call's context is made.
-        let call = CallContext { tenant: Tenant::among(extensions), ..CallContext::among(extensions) };
-        Ok(Self { call, priority })
+        let call = CallContext { tenant: Tenant::among(extensions), priority, ..CallContext::among(extensions) };
+        Ok(Self { call })
     }
 
     /// What the gate is asked for.
     pub(crate) fn ask(&self, work: Work) -> Ask {
-        Ask { tenant: self.call.tenant.clone(), priority: self.priority, work, deadline: self.call.deadline }
+        Ask { tenant: self.call.tenant.clone(), priority: self.call.priority, work, deadline: self.call.deadline }
     }
 }

@@ -49,6 +49,7 @@ fn within<T>(message: T, call: &CallContext) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(call.remaining());
     call.tenant.tell(request.metadata_mut());
+    call.priority.tell(request.metadata_mut());
     request
 }
 

@@ -154,9 +154,11 @@ async fn what_is_wrong_is_named() {
         assert!(blamed == param && message.contains(part), "{request}: {blamed}: {message}");
     }
     // All at once.
-    let several = post(&gateway, GENERATIONS, &json!({"seed": "x", "steps": 1, "output_format": 5})).await;
-    let (_, message) = several.blamed();
-    assert!(["seed: ", "steps: ", "output_format: "].iter().all(|field| message.contains(field)), "{message}");
+    let several = json!({"seed": "x", "steps": 1, "size": "17x64", "prompt": 3, "iterations": 1000});
+    let (_, message) = post(&gateway, GENERATIONS, &several).await.blamed();
+    for field in ["seed: ", "steps: ", "size: ", "prompt: ", "iterations: "] {
+        assert_eq!(message.matches(field).count(), 1, "{field}: {message}");
+    }
     let other = post(&gateway, GENERATIONS, &json!({"prompt": "a", "model": "dall-e-3"})).await;
     assert_eq!((other.status, other.blamed().0.as_str()), (StatusCode::NOT_FOUND, "model"));
     assert!(script.synthesized.lock().expect("lock").is_empty());
@@ -298,6 +300,10 @@ async fn wrong_edits_are_refused_by_name() {
         let (blamed, message) = answer.blamed();
         assert!(blamed == param && message.contains(part), "{param}: {blamed}: {message}");
     }
+    // All at once.
+    let several: [(&str, &[u8]); 4] = [("prompt", b" "), ("image", b"no image"), ("n", b"99"), ("steps", b"5")];
+    let (_, message) = post_form(&gateway, EDITS, &several).await.blamed();
+    assert!(several.iter().all(|(field, _)| message.contains(&format!("{field}: "))), "{message}");
     assert!(script.synthesized.lock().expect("lock").is_empty());
 }
 
@@ -337,6 +343,7 @@ async fn not_ready_late_and_lost_have_their_own_status() {
         deadline,
         cancel: CancellationToken::new(),
         tenant: unipic_gateway::Tenant::default(),
+        priority: unipic_serving::Priority::default(),
     });
     let late = web::send(&hanging, request).await;
     assert_eq!(

@@ -13,7 +13,7 @@ use unipic_gateway::{
 use unipic_imaging::Rgb8;
 use unipic_models::Handover;
 use unipic_models::prompt::{Prompt, Segment};
-use unipic_serving::CallContext;
+use unipic_serving::{CallContext, Priority};
 use unipic_synthesis::{RgbImage, Synthesis, SynthesisSpec};
 use unipic_understanding::Understanding;
 
@@ -30,7 +30,8 @@ pub struct NodeBackends {
 /// A job of the current span that ends with its call, on behalf of the same tenant.
 fn job(call: &CallContext) -> JobContext {
     let (cancel, tenant) = (call.cancel.clone(), call.tenant.clone().into());
-    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel, tenant }
+    let is_background = call.priority == Priority::Batch;
+    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel, tenant, is_background }
 }
 
 fn pixels(image: Rgb8) -> RgbImage {

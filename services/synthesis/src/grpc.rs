@@ -11,7 +11,7 @@ use unipic_api::pb::synthesize_request::Message;
 use unipic_api::{ApiError, limits, pb};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
-use unipic_serving::{CallContext, Tenant};
+use unipic_serving::{CallContext, Priority, Tenant};
 use unipic_wire::{RawTensor, expect_shape, frames, receive_raw};
 
 use crate::convert::messages;
@@ -122,5 +122,7 @@ fn image(raw: Option<RawTensor>, path: &str) -> Result<RgbImage, ApiError> {
 fn context<T>(request: &Request<T>) -> JobContext {
     let call = CallContext::of(request);
     let tenant = Tenant::told(request.metadata()).into();
-    JobContext { span: Span::current(), deadline: Some(call.deadline.into_std()), cancel: call.cancel, tenant }
+    let is_background = Priority::told(request.metadata()) == Priority::Batch;
+    let deadline = Some(call.deadline.into_std());
+    JobContext { span: Span::current(), deadline, cancel: call.cancel, tenant, is_background }
 }

@@ -21,7 +21,7 @@ use unipic_client::{Connection, Endpoint, NoEndpoints};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
 use unipic_models::prompt::Prompt;
-use unipic_serving::Tenant;
+use unipic_serving::{Priority, Tenant};
 use unipic_wire::{DecodeError, decode, encode};
 
 use crate::device::engine_error;
@@ -107,6 +107,8 @@ impl RemoteSession {
             request.set_timeout(Instant::from_std(deadline).saturating_duration_since(Instant::now()));
         }
         Tenant::from(context.tenant.clone()).tell(request.metadata_mut());
+        let priority = if context.is_background { Priority::Batch } else { Priority::Interactive };
+        priority.tell(request.metadata_mut());
         let mut sent = 0;
         // The prompts' embeddings are larger than what may wait, so they are sent while the call is being opened.
         let feeding = async {

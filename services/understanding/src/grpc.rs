@@ -10,7 +10,7 @@ use unipic_api::pb::understanding_encoder_server::UnderstandingEncoder as Api;
 use unipic_api::{ApiError, limits, pb};
 use unipic_engine::JobContext;
 use unipic_models::Handover;
-use unipic_serving::{CallContext, Tenant};
+use unipic_serving::{CallContext, Priority, Tenant};
 use unipic_wire::{expect_shape, frames, receive_raw};
 
 use crate::understanding::{Understanding, unavailable};
@@ -44,6 +44,7 @@ impl Api for Adapter {
             return Err(unavailable().into());
         }
         let (call, tenant) = (CallContext::of(&request), Tenant::told(request.metadata()).into());
+        let is_background = Priority::told(request.metadata()) == Priority::Batch;
         let mut requests = request.into_inner();
         let side = info.image_size;
         let frame =
@@ -54,7 +55,7 @@ impl Api for Adapter {
         let (shape, wanted) = ([Some(side), Some(side), Some(3)], format!("u8 [{side}, {side}, 3]"));
         expect_shape(&raw, pb::DType::DtypeU8, &shape, &wanted).map_err(|error| error.at("frame"))?;
         let (deadline, cancel) = (Some(call.deadline.into_std()), call.cancel);
-        let context = JobContext { span: info_span!("encode", side), deadline, cancel, tenant };
+        let context = JobContext { span: info_span!("encode", side), deadline, cancel, tenant, is_background };
         let embeddings = self.understanding.encode(raw.data, Handover::Host, &context).await?.reply;
         let frames = frames(&embeddings).map_err(ApiError::from)?;
         let replies = frames.map(|frame| Ok(pb::EncodeSiglipResponse { frame: Some(frame) }));

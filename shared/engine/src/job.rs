@@ -56,12 +56,30 @@ pub struct JobContext {
     pub cancel: CancellationToken,
     /// On whose behalf: jobs of several tenants share the device evenly. A name that means nothing here.
     pub tenant: Arc<str>,
+    /// Whether nobody waits for it: what a tenant has done in the background shares the device with what it waits for as if
+    /// it were another tenant's, whatever the numbers of both.
+    pub is_background: bool,
 }
 
 impl JobContext {
     /// A job of the current span on nobody's behalf, without deadline, that nothing cancels.
     pub fn current() -> Self {
-        Self { span: Span::current(), deadline: None, cancel: CancellationToken::new(), tenant: "".into() }
+        Self {
+            span: Span::current(),
+            deadline: None,
+            cancel: CancellationToken::new(),
+            tenant: "".into(),
+            is_background: false,
+        }
+    }
+
+    /// Whose turns at the device it takes.
+    pub(crate) fn account(&self) -> Arc<str> {
+        match self.is_background {
+            // A name that no tenant has: none holds a control character.
+            true => format!("{}\u{1}background", self.tenant).into(),
+            false => Arc::clone(&self.tenant),
+        }
     }
 
     /// The same tenant, deadline and cancellation under another span.

@@ -51,7 +51,8 @@ impl<J: Send + 'static, R: Send + 'static> Lane<J, R> {
         };
         let waiting = Waiting::new(span, self.engine.observer());
         let since = self.engine.clock().now();
-        self.queue.push(Pending { job, context: context.clone(), answer, since, waiting })?;
+        let account = context.account();
+        self.queue.push(Pending { job, context: context.clone(), account, answer, since, waiting })?;
         self.engine.wake();
         tokio::select! {
             // An answer that is there counts, even if the deadline passed at the same moment.

@@ -16,6 +16,8 @@ pub(crate) type Answer<R> = Result<Done<R>, EngineError>;
 pub(crate) struct Pending<J, R> {
     pub(crate) job: J,
     pub(crate) context: JobContext,
+    /// Whose turns it takes.
+    pub(crate) account: Arc<str>,
     pub(crate) answer: oneshot::Sender<Answer<R>>,
     pub(crate) since: Instant,
     /// Dropped when the job no longer waits.
@@ -107,7 +109,7 @@ impl<J, R> Queue<J, R> {
         let dead = inner.take_abandoned();
         for pending in &inner.jobs {
             let since = pending.since;
-            let waiting = tally.entry(pending.context.tenant.clone()).or_insert(Waiters { jobs: 0, oldest: since });
+            let waiting = tally.entry(pending.account.clone()).or_insert(Waiters { jobs: 0, oldest: since });
             waiting.jobs += 1;
             waiting.oldest = waiting.oldest.min(since);
         }
@@ -117,7 +119,7 @@ impl<J, R> Queue<J, R> {
 
     /// Whether a job of this tenant waits.
     pub(crate) fn holds(&self, tenant: &str) -> bool {
-        self.lock().jobs.iter().any(|pending| &*pending.context.tenant == tenant)
+        self.lock().jobs.iter().any(|pending| &*pending.account == tenant)
     }
 
     /// Takes the jobs that `choose` picks of all that wait, oldest first, by their positions; in the order of the picks.
@@ -129,7 +131,7 @@ impl<J, R> Queue<J, R> {
     ) -> Vec<Pending<J, R>> {
         let mut inner = self.lock();
         let candidate = |pending: &Pending<J, R>| Candidate {
-            tenant: pending.context.tenant.clone(),
+            tenant: pending.account.clone(),
             kind: kind(&pending.job),
             tokens: tokens(&pending.job),
         };

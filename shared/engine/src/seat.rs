@@ -122,12 +122,12 @@ impl<W: Worker> Seat<W> {
         let kind = batch.first().map_or(0, |pending| self.worker.kind(&pending.job));
         let mut spans = Vec::with_capacity(batch.len());
         let mut pass = Pass { kind, jobs: Vec::with_capacity(batch.len()), callers: Vec::with_capacity(batch.len()) };
-        for Pending { job, context, answer, since, waiting } in batch {
+        for Pending { job, context, account, answer, since, waiting } in batch {
             drop(waiting);
             let (tokens, queued) = (self.worker.tokens(&job), now.saturating_duration_since(since));
             spans.push(context.span);
             pass.jobs.push(job);
-            pass.callers.push(Caller { answer, tenant: context.tenant, tokens, queued });
+            pass.callers.push(Caller { answer, tenant: account, tokens, queued });
         }
         (spans, pass)
     }

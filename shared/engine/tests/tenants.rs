@@ -132,9 +132,14 @@ impl Bench {
 
     /// Queues a job of a tenant and waits until it stands there.
     async fn submit(&mut self, lane: &Lane<Job, ()>, tenant: char, tokens: usize) {
+        self.submit_as(lane, tenant, tokens, of(tenant)).await;
+    }
+
+    /// The same under another letter than its tenant's.
+    async fn submit_as(&mut self, lane: &Lane<Job, ()>, letter: char, tokens: usize, context: JobContext) {
         let (before, waiter) = (lane.queued(), lane.clone());
         self.running.spawn(async move {
-            waiter.submit((tenant, tokens), &of(tenant)).await.unwrap();
+            waiter.submit((letter, tokens), &context).await.unwrap();
         });
         while lane.queued() == before {
             tokio::task::yield_now().await;
@@ -165,6 +170,18 @@ async fn one_tenant_goes_by_age_and_fills_its_batches() {
     let mut bench = Bench::held(narrow, 'a').await;
     bench.submit_all("aaaaaaaa", 300).await;
     assert_eq!(bench.passes().await, ["aaa", "aaa", "aa"]);
+}
+
+#[tokio::test]
+async fn what_a_tenant_waits_for_goes_before_what_it_has_done_in_the_background() {
+    let mut bench = Bench::held(narrow, 'x').await;
+    let lane = bench.lane.clone();
+    for _ in 0..8 {
+        bench.submit_as(&lane, 'b', 10, JobContext { is_background: true, ..of('n') }).await;
+    }
+    bench.submit_as(&lane, 'i', 10, of('n')).await;
+    let passes = bench.passes().await;
+    assert_eq!(passes[0], "i", "{passes:?}");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use tower::{Layer, Service};
 use unipic_api::{ApiError, Reason};
 
 use crate::access::Access;
+use crate::priority::Priority;
 use crate::remap::{put_right, write_status};
 use crate::server::State;
 use crate::tenant::Tenant;
@@ -35,6 +36,8 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// On whose behalf the call is made, as whatever checked its credentials says.
     pub tenant: Tenant,
+    /// How urgent it is, as its caller says.
+    pub priority: Priority,
 }
 
 impl CallContext {
@@ -51,7 +54,12 @@ impl CallContext {
 
     /// A context that is over after `limit`.
     pub(crate) fn lasting(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit, cancel: CancellationToken::new(), tenant: Tenant::default() }
+        Self {
+            deadline: Instant::now() + limit,
+            cancel: CancellationToken::new(),
+            tenant: Tenant::default(),
+            priority: Priority::default(),
+        }
     }
 
     /// Time left, zero when late. What a call to the next service is given.

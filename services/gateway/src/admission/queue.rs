@@ -6,14 +6,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use unipic_api::{ApiError, Reason};
-use unipic_serving::Tenant;
+use unipic_serving::{Priority, Tenant};
 
 use super::pace::Paces;
-use super::{Ask, Priority, within_reason};
+use super::{Ask, within_reason};
 use crate::config::AdmissionConfig;
 
-/// Interactive requests that may go before one that waits in the background.
-const BEFORE_BATCH: u32 = 4;
+/// Interactive requests that may go before one that waits in the background: so that never starves.
+pub(super) const BEFORE_BATCH: u32 = 4;
+
+/// Places that work in the background leaves free, where there is more than one: whoever waits for an image does not wait for
+/// a whole one of those.
+const KEPT_FREE: usize = 1;
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -114,7 +118,14 @@ impl Queue {
         // Alone there is only what is everybody's.
         let most = if self.running.is_empty() { max_running } else { most };
         let light = self.running_cost.saturating_add(ask.work.cost) <= max_cost;
-        self.running.len() < most && (light || self.running.is_empty())
+        let is_let_in = ask.priority == Priority::Interactive || self.has_batch_place();
+        is_let_in && self.running.len() < most && (light || self.running.is_empty())
+    }
+
+    /// Whether work in the background may take one more place.
+    fn has_batch_place(&self) -> bool {
+        let taken = self.running.values().filter(|running| running.ask.priority == Priority::Batch).count();
+        taken < self.config.max_running.saturating_sub(KEPT_FREE).max(1)
     }
 
     /// Those who wait in a lane in the order in which they go if nothing else changes: each with the number of its tenant's
@@ -251,7 +262,7 @@ impl Queue {
             (true, true) => None,
             (true, false) => Some(Priority::Batch),
             (false, true) => Some(Priority::Interactive),
-            (false, false) if self.before_batch >= BEFORE_BATCH => Some(Priority::Batch),
+            (false, false) if self.before_batch >= BEFORE_BATCH && self.has_batch_place() => Some(Priority::Batch),
             (false, false) => Some(Priority::Interactive),
         }
     }

@@ -173,7 +173,13 @@ impl Scripted {
         let (events, losses) = mpsc::channel(4);
         let patience = self.budget.begin(Some(call.deadline));
         let deadline = Some(call.deadline.into_std());
-        let context = JobContext { span: Span::none(), deadline, cancel: call.cancel, tenant: call.tenant.into() };
+        let context = JobContext {
+            span: Span::none(),
+            deadline,
+            cancel: call.cancel,
+            tenant: call.tenant.into(),
+            is_background: false,
+        };
         let n_prompts = prompts.len();
         let conversation = Conversation::new(self.decoder, prompts, context, patience, self.retries, events);
         Generation { asked, drawing, conversation, losses, n_prompts, states, replies }.run().await
