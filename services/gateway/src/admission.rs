@@ -102,14 +102,19 @@ impl Admission {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Refuses where the queue is full, before anything is done for a request: decoding its images may take a second.
+    /// Refuses where the queue is full or the tenant's limits are reached, before anything is done for a request: decoding its
+    /// images may take a second. Nothing of those limits is used up by it.
     ///
     /// # Errors
     /// As [`Admission::enter`].
     pub(crate) fn check_room(&self, ask: &Ask) -> Result<(), ApiError> {
+        let now = Instant::now();
         let mut state = self.shared.state();
-        state.queue.advance(Instant::now());
-        if state.queue.has_room(ask) { Ok(()) } else { Err(state.queue.full()) }
+        state.queue.advance(now);
+        if !state.queue.has_room(ask) {
+            return Err(state.queue.full());
+        }
+        state.tenants.check(&ask.tenant, ask.work.pixels, now)
     }
 
     /// Joins the queue.

@@ -3,6 +3,7 @@
 mod admission;
 
 use serde::Deserialize;
+use unipic_api::limits::PUBLIC_REQUEST_BYTES;
 use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy, ServerIdentity};
 use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -123,6 +124,9 @@ pub struct LimitsConfig {
     /// Images that are decoded or encoded at once, each on a thread of its own. Left out: one a core. 0: in place, on the
     /// threads that serve, for a process whose images are so small that the way to another thread is the longer one.
     pub max_image_jobs: Option<usize>,
+    /// Bytes of image files in requests that are being judged, of all together: those that wait for their images to be decoded
+    /// are held in memory. More are refused until some are.
+    pub max_waiting_image_bytes: u32,
     /// Pixels of one output image. Left out: 1024·1024 for the published model, four base images for smaller ones.
     pub max_output_pixels: Option<u64>,
     /// Images per request.
@@ -151,6 +155,7 @@ impl Default for LimitsConfig {
             max_image_pixels: 64_000_000,
             max_decode_bytes: 512 << 20,
             max_image_jobs: None,
+            max_waiting_image_bytes: 256 << 20,
             max_output_pixels: None,
             max_n: 8,
             max_iterations: 256,
@@ -293,6 +298,9 @@ impl Validate for LimitsConfig {
         problems.check((1..=1000).contains(&self.max_head_steps), "max_head_steps", "must be from 1 to 1000");
         let jobs = self.max_image_jobs.is_none_or(|jobs| jobs <= 1_000_000);
         problems.check(jobs, "max_image_jobs", "must be at most 1000000");
+        let enough = self.max_waiting_image_bytes as usize >= PUBLIC_REQUEST_BYTES;
+        let what = format!("must be at least {PUBLIC_REQUEST_BYTES}, which one request may have");
+        problems.check(enough, "max_waiting_image_bytes", what);
         for (key, value) in [("max_guidance_scale", self.max_guidance_scale), ("max_temperature", self.max_temperature)]
         {
             problems.check(value.is_finite() && value >= 0.0, key, "must be a number of at least 0");

@@ -2,10 +2,11 @@
 //! configuration may have it in place instead.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unipic_api::{ApiError, Reason, pb, record};
 use unipic_imaging::{Blend, CropBox, DecodeLimits, Format, ImageError, Mask, MaskConvention, Rgb8};
 
@@ -18,12 +19,17 @@ fn sha256(file: &[u8]) -> String {
 /// RGB around an image that is padded to a square, as in training.
 const PADDING: [u8; 3] = [127; 3];
 
+/// When a request may come again whose files found no room: decoding one takes less.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The workshop. Clones share its bound.
 #[derive(Debug, Clone)]
 pub(crate) struct Pictures {
     limits: DecodeLimits,
     /// None where everything is done in place.
     permits: Option<Arc<Semaphore>>,
+    /// Bytes of files that may wait.
+    waiting: Arc<Semaphore>,
 }
 
 /// A source image made to fit the output.
@@ -76,17 +82,28 @@ impl Pictures {
     pub(crate) fn new(limits: &LimitsConfig) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let at_once = limits.max_image_jobs.unwrap_or_else(cores);
+        let waiting = Arc::new(Semaphore::new(limits.max_waiting_image_bytes as usize));
         let limits = DecodeLimits {
             max_bytes: limits.max_image_bytes as usize,
             max_pixels: limits.max_image_pixels,
             max_alloc_bytes: limits.max_decode_bytes,
         };
-        Self { limits, permits: (at_once > 0).then(|| Arc::new(Semaphore::new(at_once))) }
+        Self { limits, permits: (at_once > 0).then(|| Arc::new(Semaphore::new(at_once))), waiting }
     }
 
     /// Pixels that a source may have.
     pub(crate) fn max_pixels(&self) -> u64 {
         self.limits.max_pixels
+    }
+
+    /// Room for the image files of a request that is being judged, until the answer is dropped.
+    ///
+    /// # Errors
+    /// `Overloaded`, where others have filled it.
+    pub(crate) fn room(&self, n_bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let n_bytes = u32::try_from(n_bytes).unwrap_or(u32::MAX);
+        let full = |_| ApiError::Overloaded { reason: Reason::QueueFull, retry_after: LOOK_AGAIN };
+        Arc::clone(&self.waiting).try_acquire_many_owned(n_bytes).map_err(full)
     }
 
     /// Runs work on pixels, on a blocking thread unless all is done in place.
@@ -238,5 +255,20 @@ fn crop_box(area: CropBox, source: &Rgb8) -> pb::CropBox {
         height: area.height,
         source_width: source.width,
         source_height: source.height,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_wait_are_bounded_together() {
+        let pictures = Pictures::new(&LimitsConfig { max_waiting_image_bytes: 100, ..LimitsConfig::default() });
+        let first = pictures.room(60).unwrap();
+        assert!(matches!(pictures.clone().room(60), Err(ApiError::Overloaded { .. })));
+        let _second = pictures.room(40).unwrap();
+        drop(first);
+        assert!(pictures.room(60).is_ok());
     }
 }

@@ -65,6 +65,8 @@ impl<B: Backends> Gateway<B> {
 
     async fn edit_spec(&self, request: pb::EditRequest, model: &Model, caller: &Caller) -> Result<EditSpec, ApiError> {
         self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        let _room =
+            self.shared.pictures.room(request.image.len() + request.mask.as_ref().map_or(0, |m| m.image.len()))?;
         let judged = validation::edit(request, model, &self.shared.pictures);
         judged.instrument(tracing::info_span!("validate")).await
     }
@@ -130,6 +132,7 @@ impl<B: Backends> Gateway<B> {
         caller: &Caller,
     ) -> Result<UnderstandSpec, ApiError> {
         self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        let _room = self.shared.pictures.room(image_bytes(&request))?;
         let judged = validation::understand(request, model, &self.shared.pictures);
         judged.instrument(tracing::info_span!("validate")).await
     }
@@ -146,6 +149,7 @@ impl<B: Backends> Gateway<B> {
     ) -> Result<EventStream<pb::EmbedResponse>, ApiError> {
         let model = self.model()?;
         self.shared.admission.check_room(&caller.ask(Work::UNKNOWN))?;
+        let _room = self.shared.pictures.room(picture.n_bytes())?;
         let judged = validation::embed(picture, encoder, &model, &self.shared.pictures);
         let spec = judged.instrument(tracing::info_span!("validate")).await?;
         let ticket = self.shared.admission.enter(caller.ask(spec.work(&model)))?;
@@ -154,6 +158,16 @@ impl<B: Backends> Gateway<B> {
         let gateway = self.clone();
         Ok(span.in_scope(|| EventStream::spawn(call, |events, call| flows::embed(gateway, spec, call, ticket, events))))
     }
+}
+
+/// Bytes of the image files of a conversation.
+fn image_bytes(request: &pb::UnderstandRequest) -> usize {
+    let parts = request.turns.iter().flat_map(|turn| &turn.parts);
+    let bytes = |part: &pb::Part| match &part.content {
+        Some(pb::part::Content::Image(file)) => file.len(),
+        _ => 0,
+    };
+    parts.map(bytes).sum()
 }
 
 /// The span of an image flow: sizes, never the prompt.

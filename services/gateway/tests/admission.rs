@@ -113,20 +113,26 @@ async fn a_deadline_shorter_than_the_work_is_refused_before_any_work() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_before_images_are_decoded() {
-    let (gateway, _) = gateway_for(hanging(), 1, 0).await;
-    let _running = gateway.generate(generate("a", options())).await.expect("runs");
-    // The file is no image, which only decoding would find.
+async fn a_full_queue_and_a_used_up_quota_refuse_before_images_are_decoded() {
+    let (full, _) = gateway_for(hanging(), 1, 0).await;
+    let used_up = limited(QuotaConfig { max_concurrent: Some(1), ..Default::default() }).await;
+    for gateway in [full, used_up] {
+        let _running = gateway.generate(generate("a", options())).await.expect("runs");
+        assert_eq!(without_a_look(&gateway).await, [Code::ResourceExhausted; 3]);
+    }
+}
+
+/// What becomes of requests whose file is no image, which only decoding would find.
+async fn without_a_look(gateway: &Gateway<Fake>) -> [Code; 3] {
     let edit = pb::EditRequest { image: b"no image"[..].into(), instruction: "b".into(), ..Default::default() };
     let turns = vec![turn(pb::Role::User, vec![image(b"no image".to_vec()), text("b")])];
     let ask = pb::UnderstandRequest { turns, ..Default::default() };
     let embed = pb::EmbedRequest { image: b"no image"[..].into(), ..Default::default() };
-    let codes = [
+    [
         gateway.edit(Request::new(edit)).await.err().expect("refused").code(),
         gateway.understand(Request::new(ask)).await.err().expect("refused").code(),
         gateway.embed(Request::new(embed)).await.err().expect("refused").code(),
-    ];
-    assert_eq!(codes, [Code::ResourceExhausted; 3]);
+    ]
 }
 
 #[tokio::test]

@@ -204,6 +204,7 @@ async fn wrong_configurations_are_refused_with_their_keys() {
     check(&|c| c.admission.max_queued = usize::MAX, "admission.max_queued");
     check(&|c| c.limits.max_n = 0, "limits.max_n");
     check(&|c| c.limits.max_image_jobs = Some(usize::MAX), "limits.max_image_jobs");
+    check(&|c| c.limits.max_waiting_image_bytes = 1 << 20, "limits.max_waiting_image_bytes");
     check(&|c| c.limits.max_head_steps = 1001, "limits.max_head_steps");
     check(&|c| c.limits.max_temperature = f32::NAN, "limits.max_temperature");
     check(&|c| c.defaults.guidance_scale = f32::NAN, "defaults.guidance_scale");

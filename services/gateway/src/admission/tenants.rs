@@ -35,6 +35,18 @@ impl Tenants {
 
     /// Takes a request's share of all limits, or nothing of any.
     pub(super) fn take(&mut self, tenant: &Tenant, pixels: u64, now: Instant) -> Result<(), ApiError> {
+        self.check(tenant, pixels, now)?;
+        let quota = self.config.quota(tenant.as_str());
+        if let Some(used) = self.used.get_mut(tenant) {
+            used.requests.take(1.0, quota.requests());
+            used.pixels.take(pixels as f64, quota.pixels());
+            used.concurrent += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a request's share could be taken now.
+    pub(super) fn check(&mut self, tenant: &Tenant, pixels: u64, now: Instant) -> Result<(), ApiError> {
         if self.used.len() >= REMEMBERED {
             let config = &self.config;
             self.used.retain(|tenant, used| used.is_in_use(config.quota(tenant.as_str()), now));
@@ -55,9 +67,6 @@ impl Tenants {
         if let Some(wait) = used.pixels.wait(pixels as f64, area, now) {
             return exceeded(format!("{} pixels a minute", area.most), wait);
         }
-        used.requests.take(1.0, requests);
-        used.pixels.take(pixels as f64, area);
-        used.concurrent += 1;
         Ok(())
     }
 
@@ -161,6 +170,10 @@ mod tests {
         assert_eq!(wait(tenants.take(&a, 0, now)), None);
         assert_eq!(wait(tenants.take(&a, 0, now)), None);
         let half = wait(tenants.take(&a, 0, now)).unwrap();
+        assert_eq!(wait(tenants.check(&a, 0, now)), Some(half));
+        assert_eq!(wait(tenants.check(&b, 0, now)), None, "a look uses nothing up");
+        assert_eq!(wait(tenants.check(&b, 0, now)), None);
+        assert_eq!(wait(tenants.take(&b, 0, now)), None);
         assert!((half - 0.5).abs() < 1e-6, "{half}");
         assert_eq!(wait(tenants.take(&b, 0, now)), None, "another tenant is another matter");
         assert!((0..100).all(|_| tenants.take(&big, 0, now).is_ok()), "one with limits of its own: none");

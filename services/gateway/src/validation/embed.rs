@@ -19,6 +19,16 @@ pub(crate) enum Picture {
     Pixels(Rgb8),
 }
 
+impl Picture {
+    /// Its size in memory.
+    pub(crate) fn n_bytes(&self) -> usize {
+        match self {
+            Self::File(file) => file.len(),
+            Self::Pixels(pixels) => pixels.data.len(),
+        }
+    }
+}
+
 /// An image to embed.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbedSpec {
