@@ -29,7 +29,7 @@ const OTHER_WORDS: &[&str] = &[
 
 impl Scene {
     /// The canonical description: "A red circle above a striped blue square on a white background." Objects come from
-    /// left to right, from top to bottom where one is above the other; equal ones are counted.
+    /// left to right, those of one column from top to bottom; equal ones are counted.
     #[must_use]
     pub fn caption(&self) -> String {
         let things = match self.objects.as_slice() {
@@ -81,10 +81,11 @@ fn pair(a: &Object, b: &Object) -> String {
     several(&[*a, *b])
 }
 
-/// Any number of objects from left to right, equal ones counted at the first.
+/// Any number of objects from left to right, those of one column from top to bottom, equal ones counted at the first: an order
+/// that can be seen, so that what comes next can be learnt.
 fn several(objects: &[Object]) -> String {
     let mut objects = objects.to_vec();
-    objects.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
+    objects.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0).then(a.centre.1.total_cmp(&b.centre.1)));
     let claim = Scene { background: crate::Background::WHITE, objects }.claim();
     join(&claim.wanted.iter().map(Wanted::text).collect::<Vec<_>>())
 }

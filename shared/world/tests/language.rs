@@ -56,6 +56,19 @@ fn captions_name_every_object() {
     }
 }
 
+/// The order of a scene's objects cannot be seen, so nothing that is to be learnt may depend on it.
+#[test]
+fn a_caption_is_of_the_picture_alone() {
+    for difficulty in [Difficulty::nano(), Difficulty::full()] {
+        for index in 0..1000 {
+            let mut scene = Sampler::new(11, difficulty.clone(), Split::Train).caption(index).scene;
+            let caption = scene.caption();
+            scene.objects.reverse();
+            assert_eq!(scene.caption(), caption);
+        }
+    }
+}
+
 #[test]
 fn captions_are_read_in_other_words() {
     let sample = (0..).map(|index| sampler(Split::Train).caption(index)).find(|s| s.scene.objects.len() == 1).unwrap();
