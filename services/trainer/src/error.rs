@@ -21,6 +21,14 @@ pub enum TrainError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The run's folder cannot be used.
+    #[error("{path}: {why}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// A saved state does not belong to this run.
     #[error("{path} cannot be resumed: {why}")]
     Resume {

@@ -10,6 +10,7 @@ mod curves;
 mod data;
 mod draws;
 mod error;
+mod folder;
 mod optimizer;
 mod parameters;
 mod pixels;

@@ -13,6 +13,7 @@ use unipic_weights::{Part, StoredDtype, WeightsError, manifest};
 use crate::TrainError;
 use crate::curves;
 use crate::data::Source;
+use crate::folder::{self, MODEL, STATE, UNFINISHED};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::recipe::{Recipe, Stage};
@@ -41,15 +42,15 @@ pub struct Options<'a> {
 /// Runs a recipe to its end, from where the folder's saved state stands. Gives the folder of the finished model.
 ///
 /// # Errors
-/// When the folder belongs to another recipe, data or disk fail, a loss is not finite, or the run was stopped; what had
+/// When the folder belongs to another recipe, is in use or is no run's, data or disk fail, a loss is not finite, or the run was stopped; what had
 /// been saved before stays.
 pub fn run<'a>(recipe: &'a Recipe, options: Options<'a>) -> Result<PathBuf, TrainError> {
-    std::fs::create_dir_all(&options.folder).map_err(TrainError::io(&options.folder))?;
+    let _claim = folder::claim(&options.folder)?;
     let mut run = Run::open(recipe, options)?;
     while run.position.stage < recipe.stages.len() {
         run.stage()?;
     }
-    Ok(run.options.folder.join("model"))
+    Ok(run.options.folder.join(MODEL))
 }
 
 struct Run<'a> {
@@ -67,7 +68,7 @@ impl<'a> Run<'a> {
     fn open(recipe: &'a Recipe, options: Options<'a>) -> Result<Self, TrainError> {
         let text = toml::to_string(recipe).map_err(|e| TrainError::Data(e.to_string()))?;
         let hash = fingerprint(recipe, &text)?;
-        let saved = state::load(&options.folder.join("state.safetensors"), &options.device)?;
+        let saved = state::load(&options.folder.join(STATE), &options.device)?;
         let (position, parameters, optimizer) = match saved {
             Some((position, parameters, optimizer)) => {
                 if position.recipe != hash {
@@ -113,7 +114,7 @@ impl<'a> Run<'a> {
                 let done = self.position.step;
                 let stopped = self.options.stop.load(Ordering::Relaxed);
                 if done.is_multiple_of(stage.save_every) || stopped {
-                    let path = self.options.folder.join("state.safetensors");
+                    let path = self.options.folder.join(STATE);
                     state::save(&path, &self.position, &self.parameters, &optimizer)?;
                     n_bad = list_bad_rows(&self.journal, task.source(), n_bad)?;
                 }
@@ -173,6 +174,11 @@ impl<'a> Run<'a> {
 
     /// Takes the averaged weights, writes the model and the state between two stages.
     fn finish(&mut self, stage: &Stage, optimizer: &Optimizer) -> Result<(), TrainError> {
+        let path = self.options.folder.join(STATE);
+        if !path.exists() {
+            // A run that ends between its model and its state would find a folder that it cannot know as its own.
+            state::save(&path, &self.position, &self.parameters, optimizer)?;
+        }
         adopt(&self.parameters, optimizer)?;
         if stage.autoencoder.as_ref().is_some_and(|settings| !settings.decoder_only) {
             self.position.config.vae.scale = AutoencoderTask::measure_scale(
@@ -182,14 +188,13 @@ impl<'a> Run<'a> {
                 &self.position.config,
             )?;
         }
-        let (folder, fresh) = (self.options.folder.join("model"), self.options.folder.join("model.partial"));
+        let (folder, fresh) = (self.options.folder.join(MODEL), self.options.folder.join(UNFINISHED));
         remove(&fresh)?;
         export(&self.parameters, &self.position.config, &self.tokenizer, &fresh, StoredDtype::F32)?;
         remove(&folder)?;
         std::fs::rename(&fresh, &folder).map_err(TrainError::io(&folder))?;
         self.position.stage += 1;
         self.position.step = 0;
-        let path = self.options.folder.join("state.safetensors");
         state::save(&path, &self.position, &self.parameters, &Optimizer::default())
     }
 }

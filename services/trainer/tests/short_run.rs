@@ -94,6 +94,53 @@ fn a_state_that_cannot_be_written_leaves_the_last_one() {
     train(&recipe, folder.path(), 1, |_| false).unwrap();
 }
 
+#[test]
+fn a_folder_with_the_model_of_another_is_left_alone() {
+    let (recipe, folder) = (only(0, 1), tempfile::tempdir().unwrap());
+    let precious = folder.path().join("model/config.json");
+    std::fs::create_dir(folder.path().join("model")).unwrap();
+    std::fs::write(&precious, "precious").unwrap();
+    let error = train(&recipe, folder.path(), 1, |_| false).unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, TrainError::Folder { .. }), "{said}");
+    assert!(said.contains(&folder.path().display().to_string()) && said.contains("move that away"), "{said}");
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_first_stage_whose_end_could_not_be_saved_is_gone_on_with() {
+    let (mut recipe, folder) = (only(0, 2), tempfile::tempdir().unwrap());
+    recipe.stages[0].save_every = 100;
+    let obstacle = folder.path().join("state.partial");
+    let block = |report: &StepReport| {
+        if report.step == 2 {
+            std::fs::create_dir(&obstacle).unwrap();
+        }
+        false
+    };
+    train(&recipe, folder.path(), 1, block).unwrap_err();
+    std::fs::remove_dir(&obstacle).unwrap();
+    train(&recipe, folder.path(), 1, |_| false).unwrap();
+}
+
+#[test]
+fn a_folder_is_of_one_run_at_a_time() {
+    let (recipe, folder) = (only(0, 2), tempfile::tempdir().unwrap());
+    let mut said = Vec::new();
+    let meanwhile = |_: &StepReport| {
+        said.push(train(&recipe, folder.path(), 1, |_| false).unwrap_err().to_string());
+        false
+    };
+    train(&recipe, folder.path(), 1, meanwhile).unwrap();
+    assert_eq!(said.len(), 2);
+    for said in said {
+        assert!(said.contains("another process") && said.contains(&folder.path().display().to_string()), "{said}");
+    }
+    // It is free again.
+    train(&recipe, folder.path(), 1, |_| false).unwrap();
+}
+
 /// A disk of memory; none where this user may not mount.
 #[cfg(target_os = "linux")]
 struct Disk(tempfile::TempDir);
