@@ -20,6 +20,8 @@ use unipic_world::Scene;
 use crate::TrainError;
 use crate::recipe::Stage;
 pub(crate) use row::BadRow;
+#[cfg(test)]
+pub(crate) use row::Reason;
 use rows::Rows;
 pub(crate) use shapes::BLOCK;
 use shapes::Shapes;

@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
     /// Draws the losses so far, and samples of what the averaged weights have learnt.
     fn show(&self, task: &dyn Task, optimizer: &Optimizer) -> Result<(), TrainError> {
         let Position { stage, step, .. } = self.position;
-        self.journal.picture("losses.png", &curves::draw(&self.journal.steps()))?;
+        self.journal.picture("losses.png", &curves::draw(&self.journal.steps()?))?;
         match averaged(&self.parameters, optimizer, || task.sheet(step - 1))? {
             Some(sheet) => self.journal.picture(&format!("samples-{stage}-{step:06}.png"), &sheet),
             None => Ok(()),
