@@ -211,8 +211,8 @@ mod tests {
         }
         let mix = Mix { understanding: 0.1, generation: 0.1, editing: 0.8 };
         let refused = mix.check(2).unwrap_err();
-        assert!(refused.contains("joint.mix.understanding") && refused.contains("batch: 4 would do"), "{refused}");
-        assert_eq!(mix.check(4), Ok(()));
+        assert!(refused.contains("joint.mix.understanding") && refused.contains("batch: 7 would do"), "{refused}");
+        assert_eq!(mix.check(7), Ok(()));
         assert_eq!(Mix { editing: 1.0, ..Mix::default() }.check(1), Ok(()));
     }
 }
