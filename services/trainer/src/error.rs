@@ -29,6 +29,14 @@ pub enum TrainError {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// A stage cannot be trained as the recipe has it.
+    #[error("stage `{stage}`: {why}")]
+    Stage {
+        /// The stage.
+        stage: String,
+        /// What is wrong, by key.
+        why: String,
+    },
     /// A saved state does not belong to this run.
     #[error("{path} cannot be resumed: {why}")]
     Resume {

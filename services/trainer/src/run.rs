@@ -12,7 +12,7 @@ use unipic_weights::{Part, StoredDtype, WeightsError, manifest};
 
 use crate::TrainError;
 use crate::curves;
-use crate::data::Source;
+use crate::data::{self, Source};
 use crate::folder::{self, MODEL, STATE, UNFINISHED};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
@@ -83,6 +83,7 @@ impl<'a> Run<'a> {
                 (Position { recipe: hash, stage: 0, step: 0, config, seconds: 0.0 }, parameters, None)
             }
         };
+        data::judge(&recipe.stages, position.stage, recipe.seed)?;
         let reads = recipe.stages.iter().any(|stage| stage.joint.as_ref().is_some_and(|joint| joint.readout.is_some()));
         let parameters = if reads { parameters.with_readouts(&position.config)? } else { parameters };
         replace(&options.folder.join("recipe.toml"), text.as_bytes())?;
@@ -202,9 +203,9 @@ impl<'a> Run<'a> {
 /// What a run's state belongs to: the recipe's text, and the content of the files of rows that it names.
 fn fingerprint(recipe: &Recipe, text: &str) -> Result<String, TrainError> {
     let mut hasher = Sha256::new_with_prefix(text);
-    for path in recipe.stages.iter().filter_map(|stage| stage.rows.as_ref()) {
-        let mut file = std::fs::File::open(path).map_err(TrainError::io(path))?;
-        std::io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
+    for (stage, path) in recipe.stages.iter().filter_map(|stage| Some((stage, stage.rows.as_ref()?))) {
+        let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+        read.map_err(|error| data::unreadable(stage, path, &error))?;
     }
     Ok(format!("{:x}", hasher.finalize()))
 }
