@@ -46,7 +46,10 @@ pub enum TrainError {
         why: String,
     },
     /// A loss or a gradient is not finite. Nothing of the step has been applied.
-    #[error("step {step} of stage `{stage}`: {what} is not finite; its batch is in {batch}")]
+    #[error(
+        "step {step} of stage `{stage}`: {what} is not finite. Its batch is in {batch}; where its samples are sound, lower \
+         `learning_rate` and name another run folder. The same command goes on from the last saved state, over the same batch"
+    )]
     NotFinite {
         /// The stage.
         stage: String,

@@ -1,5 +1,9 @@
 //! A run: stage after stage, saved as it goes.
 
+mod begin;
+mod checks;
+mod resume;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +12,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 use unipic_weights::config::ModelConfig;
-use unipic_weights::{Part, StoredDtype, WeightsError, manifest};
+use unipic_weights::{Part, StoredDtype, WeightsError};
 
 use crate::TrainError;
 use crate::curves;
@@ -22,10 +26,12 @@ use crate::state::{self, Position};
 use crate::task::{AutoencoderTask, JointTask, Task, sum};
 use crate::tokenizer;
 use crate::workers::Workers;
+use begin::begin;
+use checks::{check_finite, check_learning};
 
 /// How a run is done, none of which changes its result.
 pub struct Options<'a> {
-    /// The run's folder: state, metrics, curves, sheets, and the model of every finished stage.
+    /// The run's folder: state, metrics, curves, sheets, and the model of the last finished stage.
     pub folder: PathBuf,
     /// Threads that compute; each takes whole micro-batches.
     pub n_threads: usize,
@@ -42,8 +48,9 @@ pub struct Options<'a> {
 /// Runs a recipe to its end, from where the folder's saved state stands. Gives the folder of the finished model.
 ///
 /// # Errors
-/// When the folder belongs to another recipe, is in use or is no run's, data or disk fail, a loss is not finite, or the run was stopped; what had
-/// been saved before stays.
+/// When the folder belongs to another recipe, is in use or is no run's, rows of a stage to come cannot be learnt from, a
+/// trained part gets no gradient, data or disk fail, a loss is not finite, or the run was stopped; what had been saved
+/// before stays.
 pub fn run<'a>(recipe: &'a Recipe, options: Options<'a>) -> Result<PathBuf, TrainError> {
     let _claim = folder::claim(&options.folder)?;
     let mut run = Run::open(recipe, options)?;
@@ -72,8 +79,7 @@ impl<'a> Run<'a> {
         let (position, parameters, optimizer) = match saved {
             Some((position, parameters, optimizer)) => {
                 if position.recipe != hash {
-                    let why =
-                        "it was begun with another recipe or other rows; name another folder to begin anew".into();
+                    let why = resume::why(&options.folder, &text);
                     return Err(TrainError::Resume { path: options.folder.clone(), why });
                 }
                 (position, parameters, Some(optimizer))
@@ -86,7 +92,7 @@ impl<'a> Run<'a> {
         data::judge(&recipe.stages, position.stage, recipe.seed)?;
         let reads = recipe.stages.iter().any(|stage| stage.joint.as_ref().is_some_and(|joint| joint.readout.is_some()));
         let parameters = if reads { parameters.with_readouts(&position.config)? } else { parameters };
-        replace(&options.folder.join("recipe.toml"), text.as_bytes())?;
+        replace(&options.folder.join(resume::RECIPE), text.as_bytes())?;
         let tokenizer = tokenizer::json(recipe)?;
         let journal = Journal::open(&options.folder, position.stage, position.step)?;
         let workers = Workers::new(options.n_threads)?;
@@ -142,6 +148,9 @@ impl<'a> Run<'a> {
     ) -> Result<StepReport, TrainError> {
         let (began, step) = (Instant::now(), self.position.step);
         let share = sum(self.workers.map(task.n_shares(), |share| task.share(step, share))?);
+        if step == 0 {
+            check_learning(stage, parts, &share.gradients)?;
+        }
         let losses: BTreeMap<String, f64> =
             share.losses.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n.max(1.0))).collect();
         let norm = match losses.values().all(|loss| loss.is_finite()) {
@@ -227,27 +236,6 @@ fn remove(folder: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// Weights and sizes to begin with.
-fn begin(recipe: &Recipe, device: &Device) -> Result<(Parameters, ModelConfig), TrainError> {
-    let Some(folder) = &recipe.begin_with else {
-        return Ok((Parameters::random(&recipe.model, recipe.seed, device)?, recipe.model.clone()));
-    };
-    let checkpoint = unipic_models::load::open(folder)?;
-    let parts = recipe.begin_parts().map_err(TrainError::Data)?;
-    let mut config = recipe.model.clone();
-    if parts.contains(&Part::Vae) {
-        config.vae.scale = checkpoint.config().vae.scale;
-    }
-    let (ours, theirs) = (manifest::tensors(&config, &parts), manifest::tensors(checkpoint.config(), &parts));
-    if ours != theirs {
-        let why = format!("begin_with: the parts of {} have other sizes than `model`", folder.display());
-        return Err(TrainError::Data(why));
-    }
-    let taken = Parameters::of_checkpoint(&checkpoint, &parts, device)?;
-    let random = Parameters::random(&config, recipe.seed, device)?;
-    Ok((taken.completed(random), config))
-}
-
 fn task<'a>(
     recipe: &'a Recipe,
     number: usize,
@@ -262,17 +250,6 @@ fn task<'a>(
         (_, Some(settings)) => Ok(Box::new(JointTask::new(stage, settings, seed, parameters, config, tokenizer)?)),
         _ => Err(TrainError::Data(format!("stage `{}` has no task", stage.name))),
     }
-}
-
-/// Refuses to go on from a step with a number that is not one.
-fn check_finite(report: &StepReport, task: &dyn Task, journal: &Journal) -> Result<(), TrainError> {
-    let losses = report.losses.iter().map(|(name, loss)| (name.as_str(), *loss));
-    let bad = losses.chain([("the gradients' norm", report.gradient_norm)]).find(|(_, x)| !x.is_finite());
-    let Some((what, _)) = bad else { return Ok(()) };
-    let step = report.step - 1;
-    let batch = serde_json::json!({ "report": report, "samples": task.describe(step) });
-    let batch = journal.file(&format!("bad-batch-{}-{step}.json", report.stage), batch.to_string().as_bytes())?;
-    Err(TrainError::NotFinite { stage: report.name.clone(), step, what: what.to_owned(), batch })
 }
 
 /// Puts the averages in the weights' place.

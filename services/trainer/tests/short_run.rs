@@ -197,6 +197,48 @@ fn a_changed_recipe_is_refused() {
     recipe.stages[0].learning_rate *= 2.0;
     let error = train(&recipe, folder.path(), 1, |_| false).unwrap_err();
     assert!(matches!(&error, TrainError::Resume { .. }) && error.to_string().contains("another recipe"), "{error}");
+    assert!(error.to_string().contains("`stages[0].learning_rate` was 0.002 and is 0.004"), "{error}");
+    recipe.stages[0].learning_rate /= 2.0;
+    recipe.begin_with = Some("nano".into());
+    let said = train(&recipe, folder.path(), 1, |_| false).unwrap_err().to_string();
+    assert!(said.contains("begun with nothing and is now to begin with \"nano\""), "{said}");
+}
+
+#[test]
+fn a_checkpoint_of_other_sizes_is_refused_by_its_first_tensor() {
+    let (mut recipe, folder) = (only(0, 1), tempfile::tempdir().unwrap());
+    recipe.begin_with = Some("nano".into());
+    let said = train(&recipe, folder.path(), 1, |_| false).unwrap_err().to_string();
+    assert!(said.contains("begin_with: nano has other sizes") && said.contains("in `model`"), "{said}");
+    println!("{said}");
+}
+
+#[test]
+fn a_stage_that_trains_nothing_of_a_part_is_refused() {
+    let refused = |change: fn(&mut unipic_trainer::Recipe), parts: &[&str]| {
+        let (mut recipe, folder) = (only(1, 3), tempfile::tempdir().unwrap());
+        change(&mut recipe);
+        let never = |_: &StepReport| unreachable!("a step was taken");
+        let said = train(&recipe, folder.path(), 1, never).unwrap_err().to_string();
+        assert!(said.starts_with("stage `joint`: train: "), "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    };
+    refused(
+        |recipe| {
+            recipe.stages[0].joint.as_mut().unwrap().mix =
+                unipic_trainer::recipe::Mix { generation: 1.0, ..Default::default() };
+        },
+        &["`siglip2`, `siglip2-proj` get no gradient in this stage"],
+    );
+    // A task without weight teaches nothing either.
+    refused(
+        |recipe| {
+            recipe.stages[0].train = vec!["mar".into(), "siglip2".into()];
+            recipe.stages[0].joint.as_mut().unwrap().loss_weights.understanding = 0.0;
+            recipe.stages[0].joint.as_mut().unwrap().loss_weights.editing = 0.0;
+        },
+        &["`siglip2` gets no gradient in this stage"],
+    );
 }
 
 #[test]
@@ -204,7 +246,9 @@ fn numbers_that_are_none_stop_a_run_and_name_its_batch() {
     for stage in [0, 1] {
         let (mut recipe, folder) = (only(stage, 9), tempfile::tempdir().unwrap());
         (recipe.stages[0].learning_rate, recipe.stages[0].save_every) = (1e30, 1);
-        match train(&recipe, folder.path(), 1, |_| false).unwrap_err() {
+        let error = train(&recipe, folder.path(), 1, |_| false).unwrap_err();
+        assert!(error.to_string().contains("lower `learning_rate`"), "{error}");
+        match error {
             TrainError::NotFinite { step, batch, .. } => {
                 assert!(step > 0);
                 let text = std::fs::read_to_string(batch).unwrap();
