@@ -11,6 +11,7 @@ mod data;
 mod draws;
 mod error;
 mod folder;
+mod letters;
 mod optimizer;
 mod parameters;
 mod pixels;
