@@ -125,6 +125,25 @@ fn a_first_stage_whose_end_could_not_be_saved_is_gone_on_with() {
 }
 
 #[test]
+fn a_first_stage_whose_model_could_not_be_written_is_gone_on_with_to_the_same_weights() {
+    let (mut recipe, whole, broken) = (only(0, 2), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    recipe.stages[0].save_every = 100;
+    let whole = files(&train(&recipe, whole.path(), 1, |_| false).unwrap());
+    // A file where the model's folder is written before it is renamed.
+    let obstacle = broken.path().join("model.partial");
+    let block = |report: &StepReport| {
+        if report.step == 2 {
+            std::fs::write(&obstacle, "").unwrap();
+        }
+        false
+    };
+    train(&recipe, broken.path(), 1, block).unwrap_err();
+    std::fs::remove_file(&obstacle).unwrap();
+    let never = |_: &StepReport| unreachable!("all steps had been taken");
+    assert!(files(&train(&recipe, broken.path(), 1, never).unwrap()) == whole);
+}
+
+#[test]
 fn a_folder_is_of_one_run_at_a_time() {
     let (recipe, folder) = (only(0, 2), tempfile::tempdir().unwrap());
     let mut said = Vec::new();
