@@ -88,9 +88,12 @@ pub(crate) enum Command {
     Key(Key),
     /// Train a model by a recipe, from where the run's folder stands.
     ///
-    /// The folder gets the state, metrics.jsonl, loss curves, sheets of samples, and the model of every finished stage.
+    /// The folder gets the state, metrics.jsonl, loss curves, sheets of samples, and the model of the last finished stage.
     /// Ctrl-c saves the state and ends with status 130; the same command goes on, to the same weights as a run that was
     /// never stopped.
+    ///
+    /// A recipe of one's own begins with a built-in one: `unipic train nano --print > recipe.toml`. Paths in it (`rows`,
+    /// `begin_with`) are relative to the directory that this command is called in.
     ///
     /// Each thread computes whole micro-batches. The linear algebra below would start threads of its own unless
     /// RAYON_NUM_THREADS is 1 when the process starts; where it is not set, this command sets it by starting itself again.

@@ -1,5 +1,7 @@
 //! `train`: a recipe run to its end, or stopped so that it can go on.
 
+mod skipped;
+
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +20,7 @@ use crate::args::Train;
 use crate::connect::device_name;
 use crate::failure::{self, wrong};
 use crate::progress::Progress;
+use skipped::Skipped;
 
 /// What the libraries below take their number of threads from, when they are first used.
 const LIBRARY_THREADS: &str = "RAYON_NUM_THREADS";
@@ -30,17 +33,19 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the recipe or the folder cannot be used, training fails, or it was stopped.
 pub(crate) fn train(args: &Train, progress: &Progress) -> anyhow::Result<()> {
+    // The command line asks for one of the two.
+    let (Some(run), false) = (&args.run, args.print) else { return print(&args.recipe, progress) };
     let recipe = read(args)?;
     restart_with_one_library_thread();
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop));
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let mut told = Told { recipe: &recipe, last_line: None, pace: None, progress };
+    let mut told = Told { recipe: &recipe, last_line: None, pace: None, skipped: Skipped::new(run), progress };
     progress.stage("preparing");
     let folder = unipic_trainer::run(
         &recipe,
         Options {
-            folder: args.run.clone(),
+            folder: run.clone(),
             n_threads: args.threads.map_or_else(processors, usize::from),
             device: unipic_models::load::device(device_name(args.device))?,
             sheet_every: args.sheets_every,
@@ -51,6 +56,20 @@ pub(crate) fn train(args: &Train, progress: &Progress) -> anyhow::Result<()> {
     tell_model(&folder, progress)
 }
 
+/// Prints a built-in recipe.
+fn print(name: &str, progress: &Progress) -> anyhow::Result<()> {
+    let Some(text) = recipe::text(name) else {
+        return Err(wrong(format!("`{name}` is no built-in recipe ({}); those alone can be printed", names())));
+    };
+    progress.result(text.trim_end(), json!({ "recipe": text }));
+    Ok(())
+}
+
+/// The built-in recipes' names.
+fn names() -> String {
+    recipe::names().collect::<Vec<_>>().join(", ")
+}
+
 /// The recipe that is named, a built-in one first.
 fn read(args: &Train) -> anyhow::Result<Recipe> {
     let path = Path::new(&args.recipe);
@@ -58,9 +77,7 @@ fn read(args: &Train) -> anyhow::Result<Recipe> {
         Some(recipe) => recipe?,
         None if path.is_file() => Recipe::read(path)?,
         None => {
-            let names: Vec<&str> = recipe::names().collect();
-            let names = names.join(", ");
-            return Err(wrong(format!("`{}` is neither a file nor a built-in recipe ({names})", args.recipe)));
+            return Err(wrong(format!("`{}` is neither a file nor a built-in recipe ({})", args.recipe, names())));
         }
     };
     if let Some(model) = &args.begin_with {
@@ -102,6 +119,7 @@ struct Told<'a> {
     last_line: Option<Instant>,
     /// A stage, and the running mean of the time of its steps in seconds.
     pace: Option<(usize, f64)>,
+    skipped: Skipped,
     progress: &'a Progress,
 }
 
@@ -112,6 +130,9 @@ impl Told<'_> {
                 self.progress.event("step", fields);
             }
             return;
+        }
+        if let Some(line) = self.skipped.line(report) {
+            self.progress.line(&line);
         }
         let line = self.line(report);
         let is_due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || report.step == report.n_steps;

@@ -103,16 +103,16 @@ pub struct Scored {
 /// Rows that are bad or could not be scored are in the summary.
 pub async fn run(config: &Curation, rewards: &[&dyn Reward], progress: &Progress<'_>) -> Result<Summary, EvalError> {
     check(config, rewards)?;
-    let text = files::read_text(&config.rows)?;
-    let folder = claim(config, rewards, &text)?;
-    let lines: Vec<&str> = text.lines().collect();
+    let bytes = files::read(&config.rows)?;
+    let folder = claim(config, rewards, &bytes)?;
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let journal = Journal::open(&folder)?;
     let known = journal.known().clone();
     let journal = Mutex::new(journal);
     let data = config.rows.parent().map(PathBuf::from).unwrap_or_default();
-    let filled = lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let filled = lines.iter().enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
     let jobs = filled.map(|(at, line)| (format!("line {}", at + 1), (at + 1, *line))).collect();
-    let work = |(number, line): (usize, &str)| {
+    let work = |(number, line): (usize, &[u8])| {
         let (known, journal, data) = (known.get(&number).cloned(), &journal, &data);
         let line = line.to_owned();
         async move {
@@ -131,9 +131,10 @@ pub async fn run(config: &Curation, rewards: &[&dyn Reward], progress: &Progress
 }
 
 /// Scores one row. A bad row is an entry too; only a scorer's failure is none.
-async fn score(number: usize, line: &str, data: &std::path::Path, rewards: &[&dyn Reward]) -> Result<Entry, Lost> {
+async fn score(number: usize, line: &[u8], data: &std::path::Path, rewards: &[&dyn Reward]) -> Result<Entry, Lost> {
     let bad = |problem: String| Entry { line: number, scores: Vec::new(), bad: Some(problem) };
-    let row = match Row::read(line, data) {
+    let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8 text: {error}"));
+    let row = match text.and_then(|text| Row::read(text, data)) {
         Ok(row) => row,
         Err(problem) => return Ok(bad(problem)),
     };
@@ -169,10 +170,10 @@ fn check(config: &Curation, rewards: &[&dyn Reward]) -> Result<(), EvalError> {
 }
 
 /// Opens the folder for these rows and rewards. The threshold is left out: it changes no score.
-fn claim(config: &Curation, rewards: &[&dyn Reward], text: &str) -> Result<Folder, EvalError> {
+fn claim(config: &Curation, rewards: &[&dyn Reward], rows: &[u8]) -> Result<Folder, EvalError> {
     let names: Vec<String> = rewards.iter().map(|reward| reward.describe()).collect();
     let parameters = serde_json::json!({ "rewards": names });
-    let manifest = Manifest::new("curation", &parameters, sha256([text.as_bytes()]), &Default::default())?;
+    let manifest = Manifest::new("curation", &parameters, sha256([rows]), &Default::default())?;
     let folder = Folder::open(&config.out)?;
     manifest.claim(&folder)?;
     Ok(folder)

@@ -195,6 +195,42 @@ async fn bad_rows_are_counted_and_told_and_the_rest_goes_on() {
     }
 }
 
+#[tokio::test]
+async fn a_picture_that_is_none_is_a_bad_row_whoever_scores() {
+    let dir = tempfile::tempdir().unwrap();
+    write_image(&dir.path().join("data/a.png"), 32, 32);
+    std::fs::write(dir.path().join("data/text.png"), "text").unwrap();
+    let rows = [
+        r#"{"image": "text.png", "caption": "a dog"}"#,
+        r#"{"source": "a.png", "target": "text.png", "instruction": "make it blue"}"#,
+        r#"{"image": "text.png", "conversation": [{"role": "user", "text": "what?"}, {"role": "assistant", "text": "a dog"}]}"#,
+    ];
+    let config = curation(dir.path(), &rows.join("\n"));
+    let artist = Looker::default();
+    let (images, edits) = (ImageReward::new(&artist, "m", 1, 0), EditReward::new(&artist, "m", 1, 0));
+    let vqa = VqaScore::new(&artist, "m");
+    let summary = curate::run(&config, &[&images, &edits], &silent).await.unwrap();
+    assert!(summary.bad == 3 && summary.is_complete(), "{summary:?}");
+    assert!(lines(config.out.join("bad.jsonl"))[0]["problem"].as_str().unwrap().contains("text.png"));
+    std::fs::remove_dir_all(&config.out).unwrap();
+    let summary = curate::run(&config, &[&vqa], &silent).await.unwrap();
+    assert!(summary.bad == 3 && summary.is_complete(), "{summary:?}");
+    assert!(artist.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_text_is_a_bad_row_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, _) = corrupted(dir.path(), 1, true);
+    let config = curation(dir.path(), "");
+    std::fs::write(&config.rows, [b"{\"image\": \"\xff\"}\r\n", good.as_bytes()].concat()).unwrap();
+    let summary = curate::run(&config, &[&ShapesReward], &silent).await.unwrap();
+    assert_eq!((summary.rows, summary.kept + summary.dropped, summary.bad), (2, 1, 1), "{summary:?}");
+    let bad = lines(config.out.join("bad.jsonl"));
+    assert!(bad[0]["line"] == 1 && bad[0]["problem"].as_str().unwrap().contains("not UTF-8"), "{bad:?}");
+    assert_eq!(bad[0]["text"], "{\"image\": \"\u{fffd}\"}");
+}
+
 /// Scores a caption by the number in it.
 struct Number;
 

@@ -11,7 +11,8 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use unipic_imaging::Rgb8;
 use unipic_models::prompt::Role;
@@ -20,6 +21,8 @@ use unipic_world::Scene;
 use crate::TrainError;
 use crate::recipe::Stage;
 pub(crate) use row::BadRow;
+#[cfg(test)]
+pub(crate) use row::Reason;
 use rows::Rows;
 pub(crate) use shapes::BLOCK;
 use shapes::Shapes;
@@ -62,6 +65,42 @@ pub(crate) struct Asked {
     pub(crate) line: Option<usize>,
 }
 
+/// Refuses rows that a stage from number `first` on could not learn from, before the first of them takes its hours. Each
+/// file is read once for all stages.
+///
+/// # Errors
+/// As [`Source::open`].
+pub(crate) fn judge(stages: &[Stage], first: usize, seed: u64) -> Result<(), TrainError> {
+    let to_come: Vec<(&Stage, &PathBuf)> =
+        stages.iter().skip(first).filter_map(|stage| Some((stage, stage.rows.as_ref()?))).collect();
+    let mut judged = BTreeSet::new();
+    for (stage, path) in &to_come {
+        if judged.insert(path) {
+            let rows = Rows::read(path, (seed, 0)).map_err(|error| unreadable(stage, path, &error))?;
+            to_come.iter().filter(|(_, other)| other == path).try_for_each(|(stage, _)| check(stage, &rows))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses rows among which there is nothing for one of the stage's tasks.
+fn check(stage: &Stage, rows: &Rows) -> Result<(), TrainError> {
+    let mix = stage.joint.as_ref().map(|joint| joint.mix).unwrap_or_default();
+    let shares =
+        [(Kind::Understanding, mix.understanding), (Kind::Generation, mix.generation), (Kind::Editing, mix.editing)];
+    let wanted: Vec<Kind> = shares.into_iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| kind).collect();
+    rows.check(&wanted).map_err(|why| TrainError::Stage { stage: stage.name.clone(), why })
+}
+
+/// The error of a stage whose file of rows cannot be read.
+pub(crate) fn unreadable(stage: &Stage, path: &Path, error: &std::io::Error) -> TrainError {
+    let from = match std::env::current_dir() {
+        Ok(folder) if path.is_relative() => format!(" (relative to {})", folder.display()),
+        _ => String::new(),
+    };
+    TrainError::Stage { stage: stage.name.clone(), why: format!("rows: `{}`{from}: {error}", path.display()) }
+}
+
 /// A source of samples.
 pub(crate) enum Source {
     /// The shapes world.
@@ -77,17 +116,8 @@ impl Source {
     /// When rows cannot be read, or there are none for a task of the stage.
     pub(crate) fn open(stage: &Stage, seed: (u64, usize)) -> Result<Self, TrainError> {
         let Some(path) = &stage.rows else { return Ok(Self::Shapes(Shapes::new(stage, seed))) };
-        let rows = Rows::read(path, seed)?;
-        let wanted = stage.joint.as_ref().map(|joint| {
-            let mix = joint.mix;
-            let shares = [
-                (Kind::Understanding, mix.understanding),
-                (Kind::Generation, mix.generation),
-                (Kind::Editing, mix.editing),
-            ];
-            shares.into_iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| kind).collect()
-        });
-        rows.check(wanted.unwrap_or_default())?;
+        let rows = Rows::read(path, seed).map_err(|error| unreadable(stage, path, &error))?;
+        check(stage, &rows)?;
         Ok(Self::Rows(rows))
     }
 

@@ -21,6 +21,22 @@ pub enum TrainError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The run's folder cannot be used.
+    #[error("{path}: {why}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A stage cannot be trained as the recipe has it.
+    #[error("stage `{stage}`: {why}")]
+    Stage {
+        /// The stage.
+        stage: String,
+        /// What is wrong, by key.
+        why: String,
+    },
     /// A saved state does not belong to this run.
     #[error("{path} cannot be resumed: {why}")]
     Resume {
@@ -30,7 +46,10 @@ pub enum TrainError {
         why: String,
     },
     /// A loss or a gradient is not finite. Nothing of the step has been applied.
-    #[error("step {step} of stage `{stage}`: {what} is not finite; its batch is in {batch}")]
+    #[error(
+        "step {step} of stage `{stage}`: {what} is not finite. Its batch is in {batch}; where its samples are sound, lower \
+         `learning_rate` and name another run folder. The same command goes on from the last saved state, over the same batch"
+    )]
     NotFinite {
         /// The stage.
         stage: String,

@@ -10,6 +10,8 @@ mod curves;
 mod data;
 mod draws;
 mod error;
+mod folder;
+mod letters;
 mod optimizer;
 mod parameters;
 mod pixels;

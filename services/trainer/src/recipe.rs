@@ -15,7 +15,7 @@ use unipic_weights::Part;
 use unipic_weights::config::ModelConfig;
 
 use crate::TrainError;
-pub use builtin::{builtin, names};
+pub use builtin::{builtin, names, text};
 pub(crate) use joint::Samples;
 pub use joint::{Encoder, Joint, LossWeights, Mix, ReadoutWeights};
 pub use stage::{Autoencoder, Schedule, Stage};

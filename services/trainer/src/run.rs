@@ -1,5 +1,9 @@
 //! A run: stage after stage, saved as it goes.
 
+mod begin;
+mod checks;
+mod resume;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +12,12 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 use unipic_weights::config::ModelConfig;
-use unipic_weights::{Part, StoredDtype, WeightsError, manifest};
+use unipic_weights::{Part, StoredDtype, WeightsError};
 
 use crate::TrainError;
 use crate::curves;
-use crate::data::Source;
+use crate::data::{self, Source};
+use crate::folder::{self, MODEL, STATE, UNFINISHED};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::recipe::{Recipe, Stage};
@@ -21,10 +26,12 @@ use crate::state::{self, Position};
 use crate::task::{AutoencoderTask, JointTask, Task, sum};
 use crate::tokenizer;
 use crate::workers::Workers;
+use begin::begin;
+use checks::{check_finite, check_learning};
 
 /// How a run is done, none of which changes its result.
 pub struct Options<'a> {
-    /// The run's folder: state, metrics, curves, sheets, and the model of every finished stage.
+    /// The run's folder: state, metrics, curves, sheets, and the model of the last finished stage.
     pub folder: PathBuf,
     /// Threads that compute; each takes whole micro-batches.
     pub n_threads: usize,
@@ -41,15 +48,16 @@ pub struct Options<'a> {
 /// Runs a recipe to its end, from where the folder's saved state stands. Gives the folder of the finished model.
 ///
 /// # Errors
-/// When the folder belongs to another recipe, data or disk fail, a loss is not finite, or the run was stopped; what had
-/// been saved before stays.
+/// When the folder belongs to another recipe, is in use or is no run's, rows of a stage to come cannot be learnt from, a
+/// trained part gets no gradient, data or disk fail, a loss is not finite, or the run was stopped; what had been saved
+/// before stays.
 pub fn run<'a>(recipe: &'a Recipe, options: Options<'a>) -> Result<PathBuf, TrainError> {
-    std::fs::create_dir_all(&options.folder).map_err(TrainError::io(&options.folder))?;
+    let _claim = folder::claim(&options.folder)?;
     let mut run = Run::open(recipe, options)?;
     while run.position.stage < recipe.stages.len() {
         run.stage()?;
     }
-    Ok(run.options.folder.join("model"))
+    Ok(run.options.folder.join(MODEL))
 }
 
 struct Run<'a> {
@@ -67,12 +75,11 @@ impl<'a> Run<'a> {
     fn open(recipe: &'a Recipe, options: Options<'a>) -> Result<Self, TrainError> {
         let text = toml::to_string(recipe).map_err(|e| TrainError::Data(e.to_string()))?;
         let hash = fingerprint(recipe, &text)?;
-        let saved = state::load(&options.folder.join("state.safetensors"), &options.device)?;
+        let saved = state::load(&options.folder.join(STATE), &options.device)?;
         let (position, parameters, optimizer) = match saved {
             Some((position, parameters, optimizer)) => {
                 if position.recipe != hash {
-                    let why =
-                        "it was begun with another recipe or other rows; name another folder to begin anew".into();
+                    let why = resume::why(&options.folder, &text);
                     return Err(TrainError::Resume { path: options.folder.clone(), why });
                 }
                 (position, parameters, Some(optimizer))
@@ -82,9 +89,10 @@ impl<'a> Run<'a> {
                 (Position { recipe: hash, stage: 0, step: 0, config, seconds: 0.0 }, parameters, None)
             }
         };
+        data::judge(&recipe.stages, position.stage, recipe.seed)?;
         let reads = recipe.stages.iter().any(|stage| stage.joint.as_ref().is_some_and(|joint| joint.readout.is_some()));
         let parameters = if reads { parameters.with_readouts(&position.config)? } else { parameters };
-        replace(&options.folder.join("recipe.toml"), text.as_bytes())?;
+        replace(&options.folder.join(resume::RECIPE), text.as_bytes())?;
         let tokenizer = tokenizer::json(recipe)?;
         let journal = Journal::open(&options.folder, position.stage, position.step)?;
         let workers = Workers::new(options.n_threads)?;
@@ -113,7 +121,7 @@ impl<'a> Run<'a> {
                 let done = self.position.step;
                 let stopped = self.options.stop.load(Ordering::Relaxed);
                 if done.is_multiple_of(stage.save_every) || stopped {
-                    let path = self.options.folder.join("state.safetensors");
+                    let path = self.options.folder.join(STATE);
                     state::save(&path, &self.position, &self.parameters, &optimizer)?;
                     n_bad = list_bad_rows(&self.journal, task.source(), n_bad)?;
                 }
@@ -140,6 +148,9 @@ impl<'a> Run<'a> {
     ) -> Result<StepReport, TrainError> {
         let (began, step) = (Instant::now(), self.position.step);
         let share = sum(self.workers.map(task.n_shares(), |share| task.share(step, share))?);
+        if step == 0 {
+            check_learning(stage, parts, &share.gradients)?;
+        }
         let losses: BTreeMap<String, f64> =
             share.losses.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n.max(1.0))).collect();
         let norm = match losses.values().all(|loss| loss.is_finite()) {
@@ -164,7 +175,7 @@ impl<'a> Run<'a> {
     /// Draws the losses so far, and samples of what the averaged weights have learnt.
     fn show(&self, task: &dyn Task, optimizer: &Optimizer) -> Result<(), TrainError> {
         let Position { stage, step, .. } = self.position;
-        self.journal.picture("losses.png", &curves::draw(&self.journal.steps()))?;
+        self.journal.picture("losses.png", &curves::draw(&self.journal.steps()?))?;
         match averaged(&self.parameters, optimizer, || task.sheet(step - 1))? {
             Some(sheet) => self.journal.picture(&format!("samples-{stage}-{step:06}.png"), &sheet),
             None => Ok(()),
@@ -173,6 +184,11 @@ impl<'a> Run<'a> {
 
     /// Takes the averaged weights, writes the model and the state between two stages.
     fn finish(&mut self, stage: &Stage, optimizer: &Optimizer) -> Result<(), TrainError> {
+        let path = self.options.folder.join(STATE);
+        if !path.exists() {
+            // A run that ends between its model and its state would find a folder that it cannot know as its own.
+            state::save(&path, &self.position, &self.parameters, optimizer)?;
+        }
         adopt(&self.parameters, optimizer)?;
         if stage.autoencoder.as_ref().is_some_and(|settings| !settings.decoder_only) {
             self.position.config.vae.scale = AutoencoderTask::measure_scale(
@@ -182,14 +198,13 @@ impl<'a> Run<'a> {
                 &self.position.config,
             )?;
         }
-        let (folder, fresh) = (self.options.folder.join("model"), self.options.folder.join("model.partial"));
+        let (folder, fresh) = (self.options.folder.join(MODEL), self.options.folder.join(UNFINISHED));
         remove(&fresh)?;
         export(&self.parameters, &self.position.config, &self.tokenizer, &fresh, StoredDtype::F32)?;
         remove(&folder)?;
         std::fs::rename(&fresh, &folder).map_err(TrainError::io(&folder))?;
         self.position.stage += 1;
         self.position.step = 0;
-        let path = self.options.folder.join("state.safetensors");
         state::save(&path, &self.position, &self.parameters, &Optimizer::default())
     }
 }
@@ -197,9 +212,9 @@ impl<'a> Run<'a> {
 /// What a run's state belongs to: the recipe's text, and the content of the files of rows that it names.
 fn fingerprint(recipe: &Recipe, text: &str) -> Result<String, TrainError> {
     let mut hasher = Sha256::new_with_prefix(text);
-    for path in recipe.stages.iter().filter_map(|stage| stage.rows.as_ref()) {
-        let mut file = std::fs::File::open(path).map_err(TrainError::io(path))?;
-        std::io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
+    for (stage, path) in recipe.stages.iter().filter_map(|stage| Some((stage, stage.rows.as_ref()?))) {
+        let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+        read.map_err(|error| data::unreadable(stage, path, &error))?;
     }
     Ok(format!("{:x}", hasher.finalize()))
 }
@@ -221,27 +236,6 @@ fn remove(folder: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// Weights and sizes to begin with.
-fn begin(recipe: &Recipe, device: &Device) -> Result<(Parameters, ModelConfig), TrainError> {
-    let Some(folder) = &recipe.begin_with else {
-        return Ok((Parameters::random(&recipe.model, recipe.seed, device)?, recipe.model.clone()));
-    };
-    let checkpoint = unipic_models::load::open(folder)?;
-    let parts = recipe.begin_parts().map_err(TrainError::Data)?;
-    let mut config = recipe.model.clone();
-    if parts.contains(&Part::Vae) {
-        config.vae.scale = checkpoint.config().vae.scale;
-    }
-    let (ours, theirs) = (manifest::tensors(&config, &parts), manifest::tensors(checkpoint.config(), &parts));
-    if ours != theirs {
-        let why = format!("begin_with: the parts of {} have other sizes than `model`", folder.display());
-        return Err(TrainError::Data(why));
-    }
-    let taken = Parameters::of_checkpoint(&checkpoint, &parts, device)?;
-    let random = Parameters::random(&config, recipe.seed, device)?;
-    Ok((taken.completed(random), config))
-}
-
 fn task<'a>(
     recipe: &'a Recipe,
     number: usize,
@@ -256,17 +250,6 @@ fn task<'a>(
         (_, Some(settings)) => Ok(Box::new(JointTask::new(stage, settings, seed, parameters, config, tokenizer)?)),
         _ => Err(TrainError::Data(format!("stage `{}` has no task", stage.name))),
     }
-}
-
-/// Refuses to go on from a step with a number that is not one.
-fn check_finite(report: &StepReport, task: &dyn Task, journal: &Journal) -> Result<(), TrainError> {
-    let losses = report.losses.iter().map(|(name, loss)| (name.as_str(), *loss));
-    let bad = losses.chain([("the gradients' norm", report.gradient_norm)]).find(|(_, x)| !x.is_finite());
-    let Some((what, _)) = bad else { return Ok(()) };
-    let step = report.step - 1;
-    let batch = serde_json::json!({ "report": report, "samples": task.describe(step) });
-    let batch = journal.file(&format!("bad-batch-{}-{step}.json", report.stage), batch.to_string().as_bytes())?;
-    Err(TrainError::NotFinite { stage: report.name.clone(), step, what: what.to_owned(), batch })
 }
 
 /// Puts the averages in the weights' place.

@@ -95,6 +95,7 @@ fn files_of_no_use_are_told() {
         assert!(error.contains(what) && error.contains("rows.jsonl"), "{error}");
     };
     let (autoencoder, joint) = (over(only(0, 1), &path), over(only(1, 1), &path));
+    told(&autoencoder, "stage `autoencoder`: rows: ");
     told(&autoencoder, "No such file");
     std::fs::write(&path, "{}\n[]\n").unwrap();
     told(&autoencoder, r#"{"unparsable": 2}; line 1"#);
@@ -102,4 +103,27 @@ fn files_of_no_use_are_told() {
     std::fs::write(&path, r#"{"image": "none.png", "caption": "nothing"}"#).unwrap();
     told(&joint, "`source`, `target` and `instruction`");
     told(&autoencoder, "no picture of");
+}
+
+#[test]
+fn every_stage_is_judged_before_the_first_one_trains() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = rows(data.path());
+    let mut recipe = recipe(2);
+    let mut refused = |later: PathBuf, parts: &[&str]| {
+        recipe.stages[0].rows = Some(path.clone());
+        recipe.stages[1].rows = Some(later);
+        let never = |_: &unipic_trainer::StepReport| unreachable!("a step was taken");
+        let said = train(&recipe, folder.path(), 1, never).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    };
+    let here = std::env::current_dir().unwrap();
+    let missing = format!("rows: `none/rows.jsonl` (relative to {}): No such file", here.display());
+    refused("none/rows.jsonl".into(), &["stage `joint`", &missing]);
+    let captions = data.path().join("captions.jsonl");
+    std::fs::write(&captions, r#"{"image": "before-0.png", "caption": "a star"}"#).unwrap();
+    refused(captions.clone(), &["stage `joint`: rows: ", "captions.jsonl has no good row with `source`"]);
+    // One file for both.
+    std::fs::write(&path, std::fs::read_to_string(&captions).unwrap()).unwrap();
+    refused(path.clone(), &["stage `joint`: rows: ", "rows.jsonl has no good row with `source`"]);
 }

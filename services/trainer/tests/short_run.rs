@@ -94,6 +94,72 @@ fn a_state_that_cannot_be_written_leaves_the_last_one() {
     train(&recipe, folder.path(), 1, |_| false).unwrap();
 }
 
+#[test]
+fn a_folder_with_the_model_of_another_is_left_alone() {
+    let (recipe, folder) = (only(0, 1), tempfile::tempdir().unwrap());
+    let precious = folder.path().join("model/config.json");
+    std::fs::create_dir(folder.path().join("model")).unwrap();
+    std::fs::write(&precious, "precious").unwrap();
+    let error = train(&recipe, folder.path(), 1, |_| false).unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, TrainError::Folder { .. }), "{said}");
+    assert!(said.contains(&folder.path().display().to_string()) && said.contains("move that away"), "{said}");
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_first_stage_whose_end_could_not_be_saved_is_gone_on_with() {
+    let (mut recipe, folder) = (only(0, 2), tempfile::tempdir().unwrap());
+    recipe.stages[0].save_every = 100;
+    let obstacle = folder.path().join("state.partial");
+    let block = |report: &StepReport| {
+        if report.step == 2 {
+            std::fs::create_dir(&obstacle).unwrap();
+        }
+        false
+    };
+    train(&recipe, folder.path(), 1, block).unwrap_err();
+    std::fs::remove_dir(&obstacle).unwrap();
+    train(&recipe, folder.path(), 1, |_| false).unwrap();
+}
+
+#[test]
+fn a_first_stage_whose_model_could_not_be_written_is_gone_on_with_to_the_same_weights() {
+    let (mut recipe, whole, broken) = (only(0, 2), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    recipe.stages[0].save_every = 100;
+    let whole = files(&train(&recipe, whole.path(), 1, |_| false).unwrap());
+    // A file where the model's folder is written before it is renamed.
+    let obstacle = broken.path().join("model.partial");
+    let block = |report: &StepReport| {
+        if report.step == 2 {
+            std::fs::write(&obstacle, "").unwrap();
+        }
+        false
+    };
+    train(&recipe, broken.path(), 1, block).unwrap_err();
+    std::fs::remove_file(&obstacle).unwrap();
+    let never = |_: &StepReport| unreachable!("all steps had been taken");
+    assert!(files(&train(&recipe, broken.path(), 1, never).unwrap()) == whole);
+}
+
+#[test]
+fn a_folder_is_of_one_run_at_a_time() {
+    let (recipe, folder) = (only(0, 2), tempfile::tempdir().unwrap());
+    let mut said = Vec::new();
+    let meanwhile = |_: &StepReport| {
+        said.push(train(&recipe, folder.path(), 1, |_| false).unwrap_err().to_string());
+        false
+    };
+    train(&recipe, folder.path(), 1, meanwhile).unwrap();
+    assert_eq!(said.len(), 2);
+    for said in said {
+        assert!(said.contains("another process") && said.contains(&folder.path().display().to_string()), "{said}");
+    }
+    // It is free again.
+    train(&recipe, folder.path(), 1, |_| false).unwrap();
+}
+
 /// A disk of memory; none where this user may not mount.
 #[cfg(target_os = "linux")]
 struct Disk(tempfile::TempDir);
@@ -150,6 +216,48 @@ fn a_changed_recipe_is_refused() {
     recipe.stages[0].learning_rate *= 2.0;
     let error = train(&recipe, folder.path(), 1, |_| false).unwrap_err();
     assert!(matches!(&error, TrainError::Resume { .. }) && error.to_string().contains("another recipe"), "{error}");
+    assert!(error.to_string().contains("`stages[0].learning_rate` was 0.002 and is 0.004"), "{error}");
+    recipe.stages[0].learning_rate /= 2.0;
+    recipe.begin_with = Some("nano".into());
+    let said = train(&recipe, folder.path(), 1, |_| false).unwrap_err().to_string();
+    assert!(said.contains("begun with nothing and is now to begin with \"nano\""), "{said}");
+}
+
+#[test]
+fn a_checkpoint_of_other_sizes_is_refused_by_its_first_tensor() {
+    let (mut recipe, folder) = (only(0, 1), tempfile::tempdir().unwrap());
+    recipe.begin_with = Some("nano".into());
+    let said = train(&recipe, folder.path(), 1, |_| false).unwrap_err().to_string();
+    assert!(said.contains("begin_with: nano has other sizes") && said.contains("in `model`"), "{said}");
+    println!("{said}");
+}
+
+#[test]
+fn a_stage_that_trains_nothing_of_a_part_is_refused() {
+    let refused = |change: fn(&mut unipic_trainer::Recipe), parts: &[&str]| {
+        let (mut recipe, folder) = (only(1, 3), tempfile::tempdir().unwrap());
+        change(&mut recipe);
+        let never = |_: &StepReport| unreachable!("a step was taken");
+        let said = train(&recipe, folder.path(), 1, never).unwrap_err().to_string();
+        assert!(said.starts_with("stage `joint`: train: "), "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    };
+    refused(
+        |recipe| {
+            recipe.stages[0].joint.as_mut().unwrap().mix =
+                unipic_trainer::recipe::Mix { generation: 1.0, ..Default::default() };
+        },
+        &["`siglip2`, `siglip2-proj` get no gradient in this stage"],
+    );
+    // A task without weight teaches nothing either.
+    refused(
+        |recipe| {
+            recipe.stages[0].train = vec!["mar".into(), "siglip2".into()];
+            recipe.stages[0].joint.as_mut().unwrap().loss_weights.understanding = 0.0;
+            recipe.stages[0].joint.as_mut().unwrap().loss_weights.editing = 0.0;
+        },
+        &["`siglip2` gets no gradient in this stage"],
+    );
 }
 
 #[test]
@@ -157,7 +265,9 @@ fn numbers_that_are_none_stop_a_run_and_name_its_batch() {
     for stage in [0, 1] {
         let (mut recipe, folder) = (only(stage, 9), tempfile::tempdir().unwrap());
         (recipe.stages[0].learning_rate, recipe.stages[0].save_every) = (1e30, 1);
-        match train(&recipe, folder.path(), 1, |_| false).unwrap_err() {
+        let error = train(&recipe, folder.path(), 1, |_| false).unwrap_err();
+        assert!(error.to_string().contains("lower `learning_rate`"), "{error}");
+        match error {
             TrainError::NotFinite { step, batch, .. } => {
                 assert!(step > 0);
                 let text = std::fs::read_to_string(batch).unwrap();

@@ -163,3 +163,59 @@ fn a_recipe_that_cannot_be_used_is_refused_with_its_key() -> anyhow::Result<()> 
     assert!(!output.status.success() && said.contains("femto") && said.contains("nano"), "{said}");
     Ok(())
 }
+
+#[test]
+fn rows_that_are_skipped_are_told_with_their_reasons() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let unipic = || -> anyhow::Result<Command> {
+        let mut command = Command::new(binary("unipic")?);
+        command.current_dir(dir.path());
+        Ok(command)
+    };
+    let drawn =
+        unipic()?.args(["data", "shapes", "data", "--n", "4", "--size", "32", "--difficulty", "easy"]).output()?;
+    ensure!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+    let rows = dir.path().join("data/rows.jsonl");
+    let good = std::fs::read_to_string(&rows)?;
+    std::fs::write(&rows, format!("{good}nonsense\n{{\"image\": \"gone.png\", \"caption\": \"a star\"}}\n"))?;
+    let (stage, _) = RECIPE.split_once("[[stages]]\nname = \"joint\"").context("no such stage")?;
+    let stage = stage.replace("save_every = 5", "rows = \"data/rows.jsonl\"").replace("steps = 12", "steps = 2");
+    std::fs::write(dir.path().join("recipe.toml"), stage)?;
+    let output = unipic()?.args(["train", "recipe.toml", "--run", "run", "--threads", "1"]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let line = "stage `autoencoder`: 2 rows skipped so far: missing_file 1, unparsable 1; see run/bad-rows.jsonl";
+    assert_eq!(said.matches(line).count(), 1, "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_built_in_recipe_is_printed_to_begin_with() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let unipic = |words: &[&str]| -> anyhow::Result<Output> {
+        Ok(Command::new(binary("unipic")?).args(words).current_dir(dir.path()).output()?)
+    };
+    let printed = unipic(&["train", "nano", "--print"])?;
+    let text = String::from_utf8(printed.stdout)?;
+    ensure!(printed.status.success() && text.starts_with("# nano") && text.contains("[[stages]]"), "{text}");
+    let refused = |words: &[&str], part: &str| -> anyhow::Result<()> {
+        let output = unipic(words)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2) && said.contains(part), "{words:?}: {said}");
+        Ok(())
+    };
+    refused(&["train", "femto", "--print"], "femto")?;
+    refused(&["train", "nano"], "--run")?;
+    refused(&["train", "nano", "--print", "--run", "run"], "--run")?;
+    let help = unipic(&["train", "--help"])?;
+    let help = String::from_utf8_lossy(&help.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "the model of the last finished stage",
+        "relative to the directory",
+        "<RECIPE> --run <FOLDER>",
+        "<RECIPE> --print",
+    ] {
+        ensure!(help.contains(part), "`{part}` is not in the help: {help}");
+    }
+    Ok(())
+}

@@ -8,13 +8,20 @@ use super::{Device, examples};
 
 /// A recipe and how it is run.
 #[derive(Args, Debug)]
-#[command(after_help = examples::TRAIN)]
+#[command(
+    override_usage = "unipic train [OPTIONS] <RECIPE> --run <FOLDER>\n       unipic train <RECIPE> --print",
+    after_help = examples::TRAIN
+)]
 pub(crate) struct Train {
-    /// A recipe, a TOML file, or the name of a built-in one: nano, unipic-1.5b.
+    /// A recipe, a TOML file, or the name of a built-in one: nano, unipic-1.5b. Paths in a recipe are relative to the
+    /// working directory.
     pub(crate) recipe: String,
     /// The run's folder; made, or gone on with.
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) run: PathBuf,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "print")]
+    pub(crate) run: Option<PathBuf>,
+    /// Print a built-in recipe with its comments, to begin one's own with, and train nothing.
+    #[arg(long, conflicts_with_all = ["run", "begin_with"])]
+    pub(crate) print: bool,
     /// Threads [default: as many as there are processors]. Their number does not change the result.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<std::num::NonZeroUsize>,

@@ -52,7 +52,7 @@ pub struct RewardSummary {
 pub(crate) fn write(
     config: &Curation,
     folder: &Folder,
-    lines: &[&str],
+    lines: &[&[u8]],
     entries: impl Iterator<Item = Entry>,
     outcome: Outcome,
 ) -> Result<Summary, EvalError> {
@@ -67,7 +67,8 @@ pub(crate) fn write(
         let line = lines.get(entry.line - 1).copied().unwrap_or_default();
         summary.count(&entry);
         if let Some(problem) = &entry.bad {
-            bad += &format!("{}\n", json!({ "line": entry.line, "problem": problem, "text": line }));
+            let text = String::from_utf8_lossy(line.trim_ascii_end());
+            bad += &format!("{}\n", json!({ "line": entry.line, "problem": problem, "text": text }));
             summary.bad += 1;
             continue;
         }
@@ -106,8 +107,8 @@ impl Summary {
 }
 
 /// The row with its paths relative to the folder of the results, so that `kept.jsonl` is a dataset as it stands.
-fn moved(line: &str, rows: &Path, folder: &Folder) -> Value {
-    let mut row: Value = serde_json::from_str(line).unwrap_or_default();
+fn moved(line: &[u8], rows: &Path, folder: &Folder) -> Value {
+    let mut row: Value = serde_json::from_slice(line).unwrap_or_default();
     let from = rows.parent().unwrap_or(Path::new(""));
     let from = if from.as_os_str().is_empty() { Path::new(".") } else { from };
     let to = folder.path("");

@@ -4,7 +4,10 @@
 //! and then it is 0 or 1. The standard error of a share of n answers is at most 1/(2 sqrt n). [`VqaScore`](super::VqaScore), the
 //! second check, reads the probability itself.
 
+use std::path::Path;
+
 use futures::future::BoxFuture;
+use unipic_imaging::{DecodeLimits, decode};
 
 use super::{Reward, RewardError, Row, Score, Task};
 use crate::{Artist, Question, files, seed_of};
@@ -72,7 +75,7 @@ impl<A: Artist> Reward for ImageReward<'_, A> {
                 }
                 Task::Edit { .. } => return Ok(None),
             };
-            let image = read(image)?;
+            let image = read(image).await?;
             let mut lowest: Option<Score> = None;
             for question in questions {
                 let score = self.asker.ask(self.artist, std::slice::from_ref(&image), question).await?;
@@ -94,7 +97,7 @@ impl<A: Artist> Reward for EditReward<'_, A> {
     fn score<'a>(&'a self, row: &'a Row) -> BoxFuture<'a, Result<Option<Score>, RewardError>> {
         Box::pin(async move {
             let Task::Edit { source, target, instruction } = &row.task else { return Ok(None) };
-            let images = [read(source)?, read(target)?];
+            let images = [read(source).await?, read(target).await?];
             let question = format!(
                 "The second image was made from the first by this instruction: {instruction}\nWas the instruction followed, and \
                  is everything else as it was? Answer yes or no."
@@ -148,8 +151,18 @@ fn is_yes(answer: &str) -> bool {
     first.is_some_and(|word| word.eq_ignore_ascii_case("yes"))
 }
 
-pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>, RewardError> {
-    files::read(path).map_err(|error| RewardError::Row(error.to_string()))
+/// Reads an image file. What is none is the row's fault; the model would refuse it each time it is asked.
+pub(super) async fn read(path: &Path) -> Result<Vec<u8>, RewardError> {
+    let path = path.to_owned();
+    let look = move || {
+        let file = files::read(&path).map_err(|error| RewardError::Row(error.to_string()))?;
+        match decode(&file, &DecodeLimits::default()) {
+            Ok(_) => Ok(file),
+            Err(error) => Err(RewardError::Row(format!("`{}`: {error}", path.display()))),
+        }
+    };
+    let read = tokio::task::spawn_blocking(look).await;
+    read.map_err(|error| RewardError::Scorer(format!("the reader of an image ended badly ({error})")))?
 }
 
 #[cfg(test)]

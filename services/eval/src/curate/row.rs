@@ -116,28 +116,42 @@ fn image(fields: &Map<String, Value>, name: &str, folder: &Path) -> Result<PathB
     }
 }
 
+/// Questions with their answers, judged as the trainer judges them: what stands behind the last answer is nothing to learn,
+/// and is left alone; every question and every answer has words.
 fn conversation(turns: &Value) -> Result<Vec<Turn>, String> {
-    let said = Vec::<Said>::deserialize(turns).map_err(|error| format!("`conversation` is none: {error}"))?;
+    let mut said = Vec::<Said>::deserialize(turns).map_err(|error| format!("`conversation` is none: {error}"))?;
+    let n_turns = said.len();
+    said.truncate(said.iter().rposition(Said::is_answer).map_or(0, |last| last + 1));
     let (pairs, rest) = said.as_chunks::<2>();
     if pairs.is_empty() || !rest.is_empty() {
-        return Err(format!("`conversation` has {} turns; questions and answers must alternate", said.len()));
+        return Err(format!("`conversation` has {n_turns} turns; each question must have its answer, in alternation"));
     }
-    pairs
-        .iter()
-        .map(|[question, answer]| {
-            let user = ["user", "human"].contains(&question.role.as_str());
-            let assistant = ["assistant", "gpt"].contains(&answer.role.as_str());
-            if !user || !assistant {
-                return Err(format!(
-                    "`conversation`: `{}` then `{}`, not user then assistant",
-                    question.role, answer.role
-                ));
-            }
-            // The mark for the image is part of the training format, not of the question.
-            let question = question.text.replace("<image>", "").trim().to_owned();
-            Ok(Turn { question, answer: answer.text.trim().to_owned() })
-        })
-        .collect()
+    pairs.iter().map(|[question, answer]| turn(question, answer)).collect()
+}
+
+fn turn(question: &Said, answer: &Said) -> Result<Turn, String> {
+    if !question.is_question() || !answer.is_answer() {
+        return Err(format!("`conversation`: `{}` then `{}`, not user then assistant", question.role, answer.role));
+    }
+    Ok(Turn { question: question.words()?, answer: answer.words()? })
+}
+
+impl Said {
+    fn is_question(&self) -> bool {
+        ["user", "human"].contains(&self.role.as_str())
+    }
+
+    fn is_answer(&self) -> bool {
+        ["assistant", "gpt"].contains(&self.role.as_str())
+    }
+
+    /// The mark for the image is part of the training format, not of what was said.
+    fn words(&self) -> Result<String, String> {
+        match self.text.replace("<image>", "").trim() {
+            "" => Err(format!("`conversation`: a turn of `{}` is empty", self.role)),
+            words => Ok(words.to_owned()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +173,7 @@ mod tests {
         for turns in [
             r#"[{"role": "user", "text": "<image>\nwhat?"}, {"role": "assistant", "text": "a star"}]"#,
             r#"[{"from": "human", "value": "what?"}, {"from": "gpt", "value": "a star"}]"#,
+            r#"[{"role": "user", "text": "what?"}, {"role": "assistant", "text": "a star"}, {"role": "user", "text": "sure?"}]"#,
         ] {
             let row = read(&format!(r#"{{"image": "a.png", "conversation": {turns}}}"#)).unwrap();
             let Task::Conversation { turns, .. } = row.task else { panic!("{row:?}") };
@@ -183,7 +198,19 @@ mod tests {
             (r#"{"image": "a.png", "conversation": [{"role": "user", "text": "x"}]}"#, "1 turns"),
             (
                 r#"{"image": "a.png", "conversation": [{"role": "user", "text": "x"}, {"role": "user", "text": "x"}]}"#,
+                "2 turns; each question must have its answer",
+            ),
+            (
+                r#"{"image": "a.png", "conversation": [{"role": "assistant", "text": "x"}, {"role": "assistant", "text": "x"}]}"#,
                 "not user then assistant",
+            ),
+            (
+                r#"{"image": "a.png", "conversation": [{"role": "user", "text": "x"}, {"role": "assistant", "text": " "}]}"#,
+                "`assistant` is empty",
+            ),
+            (
+                r#"{"image": "a.png", "conversation": [{"role": "user", "text": "<image>"}, {"role": "gpt", "text": "x"}]}"#,
+                "`user` is empty",
             ),
         ] {
             let said = read(line).unwrap_err();

@@ -37,7 +37,7 @@ impl<A: Artist> Reward for VqaScore<'_, A> {
         Box::pin(async move {
             let Task::Caption { image, caption } = &row.task else { return Ok(None) };
             let text = unipic_world::verification_question(&inside_a_sentence(caption));
-            let question = Question { images: vec![read(image)?], text: text.clone(), max_tokens: 1, seed: None };
+            let question = Question { images: vec![read(image).await?], text: text.clone(), max_tokens: 1, seed: None };
             let found = self.artist.weigh(question, &WORDS).await?;
             let [a, b, c, d] = found[..] else {
                 return Err(RewardError::Row("the model weighed other words than it was asked for".to_owned()));

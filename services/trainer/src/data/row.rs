@@ -171,7 +171,8 @@ fn image(fields: &Map<String, Value>, name: &str, folder: &Path) -> Result<PathB
     if about.is_file() { Ok(path) } else { Err(missing("it is no file".into())) }
 }
 
-/// The turns up to the last answer. The first is the user's, and so is the one before the answer.
+/// The turns up to the last answer: what stands behind it is nothing to learn. The first is the user's, and so is the one
+/// before the answer. Curation judges alike.
 fn conversation(turns: &Value) -> Result<(Vec<(Role, String)>, String), Fault> {
     let unparsable = |why: String| Fault::new(Reason::Unparsable, format!("`conversation`: {why}"));
     let mut turns = Vec::<Said>::deserialize(turns).map_err(|e| unparsable(e.to_string()))?;
@@ -249,6 +250,7 @@ mod tests {
             (turns(&[user, user, assistant].join(",")), Reason::Unparsable, "alternation"),
             (turns(r#"{"role": "system", "text": "u"}"#), Reason::Unparsable, "system"),
             (turns(&[r#"{"role": "user", "text": "<image>"}"#, assistant].join(",")), Reason::EmptyText, "empty"),
+            (turns(&[user, r#"{"role": "assistant", "text": " "}"#].join(",")), Reason::EmptyText, "empty"),
         ];
         for (line, reason, what) in cases {
             let fault = read_in(folder.path(), &line).unwrap_err();

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -68,12 +68,12 @@ impl Rows {
     ///
     /// # Errors
     /// When it cannot be read. Rows of no use are none of its errors.
-    pub(super) fn read(path: &Path, seed: (u64, usize)) -> Result<Self, TrainError> {
+    pub(super) fn read(path: &Path, seed: (u64, usize)) -> io::Result<Self> {
         let folder = path.parent().unwrap_or(Path::new(""));
-        let file = File::open(path).map_err(TrainError::io(path))?;
+        let file = File::open(path)?;
         let (mut lessons, mut bad) = (Vec::new(), BTreeMap::new());
         for (line, text) in (1..).zip(BufReader::new(file).split(b'\n')) {
-            let text = text.map_err(TrainError::io(path))?;
+            let text = text?;
             if text.trim_ascii().is_empty() {
                 continue;
             }
@@ -104,7 +104,7 @@ impl Rows {
     ///
     /// # Errors
     /// Which it is, and what was wrong with the rows.
-    pub(super) fn check(&self, wanted: Vec<Kind>) -> Result<(), TrainError> {
+    pub(super) fn check(&self, wanted: &[Kind]) -> Result<(), String> {
         let lacks = |kind: &Kind| match kind {
             Kind::Understanding => self.questions.is_empty(),
             Kind::Generation => self.captions.is_empty(),
@@ -119,7 +119,7 @@ impl Rows {
         };
         let (path, counts) = (self.path.display(), self.bad_counts());
         let first = self.bad().first().map(|row| format!("; line {}: {}", row.line, row.why)).unwrap_or_default();
-        Err(TrainError::Data(format!("rows: {path} has no good row with {what}; bad ones: {counts:?}{first}")))
+        Err(format!("rows: {path} has no good row with {what}; bad ones: {counts:?}{first}"))
     }
 
     /// Captions and edits.

@@ -14,13 +14,18 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     RECIPES.iter().map(|(name, _)| *name)
 }
 
+/// The text of a recipe, comments and all; none where there is none of that name.
+#[must_use]
+pub fn text(name: &str) -> Option<&'static str> {
+    RECIPES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
 /// The recipe of a name; none where there is none of that name.
 ///
 /// # Errors
 /// As [`Recipe::parse`]: never, unless the program was built with a wrong recipe.
 pub fn builtin(name: &str) -> Option<Result<Recipe, TrainError>> {
-    let (_, text) = RECIPES.iter().find(|(known, _)| *known == name)?;
-    Some(Recipe::parse(text).map_err(|why| TrainError::Recipe { path: name.into(), why }))
+    Some(Recipe::parse(text(name)?).map_err(|why| TrainError::Recipe { path: name.into(), why }))
 }
 
 #[cfg(test)]
@@ -35,7 +40,7 @@ mod tests {
             let recipe = builtin(name).unwrap().unwrap();
             assert_eq!(recipe.model.name, name);
         }
-        assert!(builtin("femto").is_none());
+        assert!(builtin("femto").is_none() && text("femto").is_none());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::draws::{Purpose, draws};
 use crate::loss;
 use crate::loss::readout::{Label, Readout, Readouts};
 use crate::model::TrainModel;
+use crate::optimizer::Gradients;
 use crate::parameters::Parameters;
 use crate::recipe::{Encoder, Joint, Samples, Stage};
 use feed::Feed;
@@ -222,9 +223,15 @@ impl Task for JointTask<'_> {
         let (mut losses, mut weighted) = (Sums::new(), Vec::new());
         for Weighted { name, weight, loss } in self.losses(step, share)? {
             losses.insert(name, (f64::from(loss.detach().to_scalar::<f32>()?) * part, part));
-            weighted.push((weight * part, loss));
+            // What has no weight is told and teaches nothing: its gradients would be zeros that look like learning.
+            if weight > 0.0 {
+                weighted.push((weight * part, loss));
+            }
         }
-        let gradients = gradients(&loss::total(&weighted)?, self.parameters.of_parts(&self.parts))?;
+        let gradients = match weighted.is_empty() {
+            true => Gradients::new(),
+            false => gradients(&loss::total(&weighted)?, self.parameters.of_parts(&self.parts))?,
+        };
         Ok(Share { gradients, losses })
     }
 
