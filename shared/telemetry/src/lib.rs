@@ -15,6 +15,6 @@ pub mod web;
 
 pub use config::{LogFormat, TelemetryConfig};
 pub use metrics::Metrics;
-pub use rpc::{ClientTrace, ClientTraceLayer, CountedServerLayer, ServerTrace, ServerTraceLayer};
+pub use rpc::{ClientTrace, ClientTraceLayer, CountedServerLayer, ServerTrace, Verdict};
 pub use setup::{Guard, TelemetryError, init, subscriber};
 pub use web::WebTraceLayer;
