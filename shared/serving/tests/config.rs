@@ -73,6 +73,7 @@ fn bad_files_are_refused_naming_the_key() {
         ("[server]\ndrain_seconds = nan", "server.drain_seconds"),
         ("[server]\nmax_call_seconds = 0.0", "server.max_call_seconds"),
         ("[server]\nmax_call_seconds = inf", "server.max_call_seconds"),
+        ("[telemetry]\notlp_protocol = \"http/json\"", "telemetry.otlp_protocol"),
         ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format"),
         ("[telemetry]\nlog_filter = \"a=b=c\"", "telemetry.log_filter"),
         ("[telemetry]\notlp_endpoint = \"collector\"", "telemetry.otlp_endpoint"),
