@@ -4,6 +4,8 @@
 //! deadline holds until the last byte of the body, and the token that stops the work fires when the body is dropped,
 //! however that comes about.
 
+mod timeout;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -26,6 +28,7 @@ use crate::priority::Priority;
 use crate::remap::{put_right, write_status};
 use crate::server::State;
 use crate::tenant::Tenant;
+use timeout::timeout;
 
 /// The caller's deadline and presence. Every request carries one among its extensions.
 #[derive(Debug, Clone)]
@@ -140,15 +143,16 @@ where
         // First of all: whoever may not call learns nothing, not even whether the process is ready.
         let denied = self.layer.access.admit(&mut parts).err();
         let mut request = Request::from_parts(parts, body);
-        let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
+        let asked = timeout(request.headers());
+        let limit = self.layer.max_call.min(asked.as_ref().ok().copied().flatten().unwrap_or(Duration::MAX));
         let tenant = Tenant::among(request.extensions());
-        let context = CallContext { tenant, ..CallContext::lasting(timeout) };
+        let context = CallContext { tenant, ..CallContext::lasting(limit) };
         let path = request.uri().path();
         let is_ours = !path.starts_with("/grpc.");
         let refusal = self.layer.state.borrow().refusal();
         let takes_calls = TakesCalls(refusal.is_none());
         let waits = is_ours && !ABOUT_READINESS.contains(&path);
-        let refused = denied.or(refusal.filter(|_| waits));
+        let refused = denied.or(refusal.filter(|_| waits)).or(asked.err());
         // Health watches are open-ended; a drain must not wait for them.
         let guard = Guard::new(&context, is_ours.then(|| self.layer.calls.token()));
         let sleep = tokio::time::sleep_until(context.deadline);
@@ -170,25 +174,6 @@ impl Guard {
     /// Cancels the call when dropped; `counted` tells a drain that it was under way.
     pub(crate) fn new(call: &CallContext, counted: Option<TaskTrackerToken>) -> Self {
         Self { _cancel: call.cancel.clone().drop_guard(), _call: counted }
-    }
-}
-
-/// The caller's timeout: up to eight digits and a unit. Anything else is none.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(value * 3600)),
-        "M" => Some(Duration::from_secs(value * 60)),
-        "S" => Some(Duration::from_secs(value)),
-        "m" => Some(Duration::from_millis(value)),
-        "u" => Some(Duration::from_micros(value)),
-        "n" => Some(Duration::from_nanos(value)),
-        _ => None,
     }
 }
 
@@ -294,28 +279,5 @@ fn trailers_put_right<D>(frame: Frame<D>) -> Frame<D> {
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", text.parse().unwrap());
-            timeout(&headers)
-        };
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        assert_eq!(read("2M"), Some(Duration::from_secs(120)));
-        assert_eq!(read("3S"), Some(Duration::from_secs(3)));
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
-        assert_eq!(read("9n"), Some(Duration::from_nanos(9)));
-        for bad in ["", "S", "1", "123456789S", "-1S", "+1S", "1.5S", "1s", "1 S"] {
-            assert_eq!(read(bad), None, "{bad:?}");
-        }
     }
 }

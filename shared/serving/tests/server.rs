@@ -227,6 +227,18 @@ async fn a_late_answer_is_deadline_exceeded_too() {
 }
 
 #[tokio::test]
+async fn a_deadline_of_no_valid_form_is_refused_by_name() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let mut client = running.client().await;
+    for text in ["soon", "-1S", "10 s"] {
+        let status = client.generate(late("ten", text)).await.map(drop).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{text:?}: {status}");
+        assert!(readable(&status).contains(&format!("grpc-timeout: the header is {text:?}")), "{}", readable(&status));
+    }
+    assert_eq!(last_status(client.generate(late("ten", "9S")).await.unwrap().into_inner()).await.0, 10);
+}
+
+#[tokio::test]
 async fn work_stops_when_the_caller_goes_away() {
     let mut running = Running::ready(ServerConfig::default()).await;
     let mut client = running.client().await;
