@@ -18,6 +18,8 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 use unipic_tls::PeerIdentity;
 
+use crate::upload::Upload;
+
 /// How long a peer may take to send the first bytes of HTTP/2. Without a limit, one that sends nothing stays for ever.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -58,7 +60,9 @@ where
     R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let service = service.map_request(move |request: http::Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let (head, body) = request.into_parts();
+        let body = Body::new(Upload::new(body, head.uri.path()));
+        let mut request = http::Request::from_parts(head, body);
         if let Some(address) = peer.address {
             // What makes `tonic::Request::remote_addr` work.
             let info = tonic::transport::server::TcpConnectInfo { local_addr: None, remote_addr: Some(address) };

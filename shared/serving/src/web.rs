@@ -4,7 +4,6 @@
 //! judged by what it does: it must send a request's head promptly, its body at a pace, and take what it is sent. A client
 //! that closes its connection ends its call: the handler or the response's body is dropped, and the call's token fires.
 
-mod pace;
 mod stall;
 
 use std::convert::Infallible;
@@ -29,11 +28,11 @@ use unipic_tls::PeerIdentity;
 
 use crate::call::{CallContext, Guard};
 use crate::listen::{Accepted, Listener};
+use crate::pace::PacedBody;
 use crate::peers::Peers;
 use crate::secure::{Door, Entered, WEB};
 use crate::server::{Drained, ServerConfig, accept_until, finish};
 
-pub use pace::{PacedBody, SlowUpload};
 use stall::Stallable;
 
 /// How long a peer may take to send a request's head, and how long an idle connection is kept for a further one.
