@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,6 +18,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 use unipic_tls::PeerIdentity;
 
+use crate::stream::Streams;
 use crate::upload::Upload;
 
 /// How long a peer may take to send the first bytes of HTTP/2. Without a limit, one that sends nothing stays for ever.
@@ -73,7 +74,7 @@ where
         }
         request
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams::default());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)

@@ -22,6 +22,7 @@ use unipic_tls::ServerTlsConfig;
 use crate::access::{Access, Guard};
 use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
+use crate::drain::{Drained, finish};
 use crate::listen::{Accepted, ListenAddress, Listener};
 use crate::ops::{self, Ops};
 use crate::peers::Peers;
@@ -30,10 +31,6 @@ use crate::secure::{Door, GRPC, serve_peer};
 
 /// Connections at once; further ones are closed as they come.
 const MAX_CONNECTIONS: usize = 4096;
-
-/// How long connections may take to close once no call is under way: clients that hold a health watch open, or take no
-/// notice of being sent away, are cut off after it.
-const CLOSING: Duration = Duration::from_secs(1);
 
 /// What an operator chooses about a server.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -196,15 +193,8 @@ impl Services {
     }
 }
 
-/// How a server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Calls that were still under way when the drain limit passed, and were cut off.
-    pub calls_cut_off: usize,
-}
-
 /// Serves until `shutdown` resolves; then takes no new calls or connections, waits for the calls under way, at most
-/// for `drain_seconds`, and closes every connection.
+/// for `drain_seconds`, ends those that are left as UNAVAILABLE, and closes every connection within a second.
 ///
 /// Dropping the future closes everything at once.
 pub async fn serve(
@@ -218,11 +208,12 @@ pub async fn serve(
     // Ends with this function: operators are answered until the last call has drained.
     let _operators = operators
         .map(|bound| AbortOnDropHandle::new(tokio::spawn(ops::answer(bound, metrics, readiness.state.subscribe()))));
-    let calls = TaskTracker::new();
+    let (calls, cut) = (TaskTracker::new(), CancellationToken::new());
     let layer = CallLayer {
         max_call: Duration::from_secs_f64(config.max_call_seconds),
         state: readiness.state.subscribe(),
         calls: calls.clone(),
+        cut: cut.clone(),
         access: Access { peers: Peers::new(&config.tls), guard },
     };
     let service = requests.layer(layer.layer(routes.routes().prepare()));
@@ -245,7 +236,7 @@ pub async fn serve(
     readiness.drain().await;
     drop(listener);
     drain.cancel();
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), cut).await
 }
 
 /// Accepts connections until `shutdown` resolves, each driven by a task of its own; returns those still open.
@@ -303,24 +294,4 @@ pub async fn serve_when_warm<E>(
         }
         drained = &mut served => Ok(drained),
     }
-}
-
-/// Waits for the calls under way within `limit`, then for the connections to close, then closes them.
-pub(crate) async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
-    calls.close();
-    tracing::info!(calls = calls.len(), connections = connections.len(), "draining");
-    // Connections go on being driven: they run in their own tasks.
-    let calls_cut_off = match tokio::time::timeout(limit, calls.wait()).await {
-        Ok(()) => 0,
-        Err(_) => calls.len(),
-    };
-    if calls_cut_off == 0 {
-        let closed = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSING, closed).await.is_err() {
-            tracing::debug!("connections without calls are cut off");
-        }
-    }
-    connections.shutdown().await;
-    tracing::info!(calls_cut_off, "stopped");
-    Drained { calls_cut_off }
 }

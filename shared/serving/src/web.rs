@@ -27,11 +27,12 @@ use tower::{Service, ServiceExt};
 use unipic_tls::PeerIdentity;
 
 use crate::call::{CallContext, Guard};
+use crate::drain::{Drained, finish};
 use crate::listen::{Accepted, Listener};
 use crate::pace::PacedBody;
 use crate::peers::Peers;
 use crate::secure::{Door, Entered, WEB};
-use crate::server::{Drained, ServerConfig, accept_until, finish};
+use crate::server::{ServerConfig, accept_until};
 
 use stall::Stallable;
 
@@ -87,7 +88,8 @@ where
     };
     drop(listener);
     drain.cancel();
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+    // Nothing hears of the end of the drain: what a late answer looks like is the service's affair.
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), CancellationToken::new()).await
 }
 
 /// What a connection passes before its first request.

@@ -1,4 +1,4 @@
-//! Callers that hold on to what they have: requests that never come.
+//! Callers that hold on to what they have: requests that never come, answers that are not read.
 
 #![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
 
@@ -7,9 +7,10 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use unipic_api::pb::GetModelRequest;
 use unipic_serving::{Drained, ServerConfig};
 
-use support::Running;
+use support::{Running, late, prompt};
 
 /// A call to Generate whose request is `sent` and nothing after it, not even an end.
 fn unfinished(
@@ -41,5 +42,24 @@ async fn a_call_whose_request_never_comes_is_ended_and_holds_no_drain() {
         let answer = answer.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "10", "{answer:?}");
         assert_eq!(answer.headers()["grpc-message"], "the%20request's%20body%20came%20too%20slowly");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_holds_its_call_no_longer_than_its_deadline() {
+    // The caller's deadline, then the server's own limit.
+    for (max_call_seconds, request) in [(60.0, late("eager", "300m")), (0.3, prompt("eager"))] {
+        let running = Running::ready(ServerConfig { max_call_seconds, ..ServerConfig::default() }).await;
+        let mut client = running.client().await;
+        let unread = client.generate(request).await.unwrap().into_inner();
+        let line = |line: &str| running.metrics.render().lines().any(|found| found == line);
+        assert!(line("unipic_requests_running{method=\"UniPic/Generate\"} 1"), "{}", running.metrics.render());
+        tokio::time::sleep(Duration::from_millis(2000)).await;
+        assert!(line("unipic_requests_running{method=\"UniPic/Generate\"} 0"), "{}", running.metrics.render());
+        let ended = "unipic_requests_total{code=\"DEADLINE_EXCEEDED\",method=\"UniPic/Generate\"} 1";
+        assert!(line(ended), "{}", running.metrics.render());
+        // The connection goes on.
+        client.get_model(GetModelRequest {}).await.unwrap();
+        drop(unread);
     }
 }

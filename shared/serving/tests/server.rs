@@ -18,6 +18,7 @@ use unipic_api::pb::uni_pic_client::UniPicClient;
 use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_api::pb::*;
 use unipic_api::status::readable;
+use unipic_api::{ApiError, Reason};
 use unipic_serving::{Drained, ListenAddress, ServerConfig, Services, serve};
 
 use support::{Fake, Running, last_status, late, prompt};
@@ -231,7 +232,21 @@ async fn a_drain_has_an_end() {
     assert_eq!(running.server.await.unwrap(), Drained { calls_cut_off: 1 });
     assert!(start.elapsed() < Duration::from_secs(2));
     running.ended.recv().await.unwrap();
-    assert!(last_status(events).await.1.is_some());
+    let told = last_status(events).await.1.unwrap();
+    assert_eq!(told.code(), Code::Unavailable, "{told}");
+    assert!(matches!(ApiError::from_status(&told), ApiError::Unavailable { reason: Reason::Draining, .. }), "{told}");
+}
+
+#[tokio::test]
+async fn calls_without_an_answer_are_told_of_the_end_too() {
+    let mut running = Running::ready(ServerConfig { drain_seconds: 0.2, ..ServerConfig::default() }).await;
+    let mut client = running.client().await;
+    let waiting = tokio::spawn(async move { client.generate(prompt("no answer")).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.stop();
+    assert_eq!(running.server.await.unwrap(), Drained { calls_cut_off: 1 });
+    let told = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(ApiError::from_status(&told), ApiError::Unavailable { reason: Reason::Draining, .. }), "{told}");
 }
 
 #[tokio::test]
