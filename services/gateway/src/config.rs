@@ -4,7 +4,7 @@ mod admission;
 
 use serde::Deserialize;
 use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy, ServerIdentity};
-use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
+use unipic_serving::{ConnectionsConfig, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::auth::AuthConfig;
@@ -24,6 +24,8 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
+    /// How many connections each listener may have, and for how long without a call.
+    pub connections: ConnectionsConfig,
     /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
     pub tls: ServerTlsConfig,
     /// Keys of the public service.
@@ -74,6 +76,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            connections: server.connections,
             tls: server.tls,
             auth: AuthConfig::default(),
             understanding: local(50052),
@@ -225,6 +228,7 @@ impl Config {
             listen: self.listen.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            connections: self.connections.clone(),
             tls: self.tls.clone(),
         }
     }

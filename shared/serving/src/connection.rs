@@ -50,8 +50,27 @@ pub(crate) struct Peer {
     pub(crate) identity: Option<PeerIdentity>,
 }
 
-/// Serves one connection until the peer closes it, or until `drain` fires and the calls on it have ended.
-pub(crate) async fn serve_connection<IO, S, R>(io: IO, peer: Peer, service: S, drain: CancellationToken)
+/// How long a connection is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
+    /// This long without a call. A peer that only answers pings would else stay for ever, and there is room for so many.
+    pub(crate) idle: Duration,
+    /// Until this fires and the calls on it have ended.
+    pub(crate) drain: CancellationToken,
+}
+
+impl Life {
+    async fn over(&self, streams: &Streams) {
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => {}
+            () = streams.idle(self.idle) => tracing::debug!("a connection without calls is closed"),
+        }
+    }
+}
+
+/// Serves one connection until the peer closes it, or its `life` is over.
+pub(crate) async fn serve_connection<IO, S, R>(io: IO, peer: Peer, service: S, life: Life)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<Body>, Response = http::Response<R>> + Clone + Send + 'static,
@@ -74,7 +93,8 @@ where
         }
         request
     });
-    let mut builder = http2::Builder::new(Streams::default());
+    let streams = Streams::default();
+    let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
@@ -88,7 +108,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        () = drain.cancelled() => {
+        () = life.over(&streams) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -13,10 +13,12 @@
 //! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
 //! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
 
+mod accepting;
 pub mod access;
 pub mod call;
 pub mod config;
 mod connection;
+mod connections;
 mod drain;
 mod listen;
 mod ops;
@@ -26,6 +28,7 @@ mod priority;
 mod remap;
 mod requests;
 mod secure;
+mod seldom;
 mod server;
 mod shutdown;
 mod stream;
@@ -36,6 +39,7 @@ mod web;
 pub use access::Guard;
 pub use call::{CallContext, TakesCalls};
 pub use config::{ConfigError, Problems, Validate};
+pub use connections::ConnectionsConfig;
 pub use drain::Drained;
 pub use listen::{Accept, Accepting, ByteStream, ListenAddress, Listener};
 pub use ops::{Ops, OpsConfig};

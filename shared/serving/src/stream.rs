@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::rt::Executor;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Code;
 use unipic_telemetry::Verdict;
 
@@ -38,6 +38,24 @@ pub(crate) fn ends_by(deadline: Instant, verdict: Verdict) {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Streams {
     open: watch::Sender<usize>,
+}
+
+impl Streams {
+    /// Waits until there has been no stream for `limit`.
+    pub(crate) async fn idle(&self, limit: Duration) {
+        let mut open = self.open.subscribe();
+        loop {
+            // Any change counts, also one that is over again: a short call is no idleness.
+            let is_idle = *open.borrow_and_update() == 0;
+            // The sender is ours, so there always is a change to come.
+            let changed = async { drop(open.changed().await) };
+            if !is_idle {
+                changed.await;
+            } else if timeout(limit, changed).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 impl<F> Executor<F> for Streams
@@ -85,6 +103,20 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn idleness_begins_anew_with_every_stream() {
+        let (streams, start) = (Streams::default(), Instant::now());
+        let seconds = |n| Duration::from_secs(n);
+        streams.execute(tokio::time::sleep(seconds(100)));
+        let short = streams.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(seconds(105)).await;
+            short.execute(async {});
+        });
+        streams.idle(seconds(10)).await;
+        assert_eq!(start.elapsed().as_secs(), 115);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_stands_still_ends_behind_its_deadline() {

@@ -26,13 +26,14 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 use unipic_tls::PeerIdentity;
 
+use crate::accepting::accept_until;
 use crate::call::{CallContext, Guard};
 use crate::drain::{Drained, finish};
 use crate::listen::{Accepted, Listener};
 use crate::pace::PacedBody;
 use crate::peers::Peers;
 use crate::secure::{Door, Entered, WEB};
-use crate::server::{ServerConfig, accept_until};
+use crate::server::ServerConfig;
 
 use stall::Stallable;
 
@@ -83,7 +84,7 @@ where
         }
     };
     let connections = tokio::select! {
-        connections = accept_until(&listener, shutdown, connect) => connections,
+        connections = accept_until(&listener, &config.connections, shutdown, connect) => connections,
         never = gate.door.follow_files() => match never {},
     };
     drop(listener);

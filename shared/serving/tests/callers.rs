@@ -1,4 +1,5 @@
-//! Callers that hold on to what they have: requests that never come, answers that are not read.
+//! Callers that hold on to what they have: requests that never come, answers that are not read, connections without calls,
+//! and many of them.
 
 #![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
 
@@ -7,8 +8,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use unipic_api::pb::GetModelRequest;
-use unipic_serving::{Drained, ServerConfig};
+use unipic_serving::{ConnectionsConfig, Drained, ServerConfig};
 
 use support::{Running, late, prompt};
 
@@ -61,5 +66,48 @@ async fn a_caller_that_does_not_read_holds_its_call_no_longer_than_its_deadline(
         // The connection goes on.
         client.get_model(GetModelRequest {}).await.unwrap();
         drop(unread);
+    }
+}
+
+#[tokio::test]
+async fn connections_without_calls_are_closed_and_others_are_not() {
+    let connections = ConnectionsConfig { idle_seconds: 0.3, ..ConnectionsConfig::default() };
+    let running = Running::ready(ServerConfig { connections, ..ServerConfig::default() }).await;
+    let mut events = running.client().await.generate(prompt("forever")).await.unwrap().into_inner();
+    let mut watch = HealthClient::new(running.channel().await)
+        .watch(HealthCheckRequest { service: String::new() })
+        .await
+        .unwrap()
+        .into_inner();
+    watch.message().await.unwrap().unwrap();
+    let (_sender, connection) = running.bare::<http_body_util::Empty<bytes::Bytes>>().await;
+    let closed = tokio::time::timeout(Duration::from_secs(3), connection).await;
+    closed.unwrap().unwrap().unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(700), watch.message()).await.is_err(), "a watch was ended");
+    events.message().await.unwrap().unwrap();
+    // A client that comes back finds nothing changed.
+    let mut client = running.client().await;
+    for _ in 0..2 {
+        client.get_model(GetModelRequest {}).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_cannot_have_all_connections() {
+    let connections = ConnectionsConfig { max_per_address: 3, ..ConnectionsConfig::default() };
+    let running = Running::ready(ServerConfig { connections, ..ServerConfig::default() }).await;
+    let address = running.address.strip_prefix("http://").unwrap();
+    let connect = async || TcpStream::connect(address).await.unwrap();
+    let held = [connect().await, connect().await, connect().await];
+    let mut fourth = connect().await;
+    let read = tokio::time::timeout(Duration::from_secs(2), fourth.read(&mut [0; 1])).await;
+    // Closed without a word, in whichever way.
+    assert!(!matches!(read.unwrap(), Ok(1..)));
+    drop(held);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while running.client_or_none().await.is_none() {
+        assert!(Instant::now() < deadline, "places are not given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
