@@ -47,7 +47,7 @@ pub use pace::{PacedBody, SlowUpload};
 pub use priority::{PRIORITY, Priority};
 pub use requests::refusal_of;
 pub use server::{Readiness, ServerConfig, Services, serve, serve_when_warm};
-pub use shutdown::shutdown_signal;
+pub use shutdown::{shutdown_signal, stop_signal};
 pub use tenant::Tenant;
 pub use unipic_tls::{PeerIdentity, ServerTls, ServerTlsConfig};
 pub use web::serve_web;
