@@ -32,6 +32,6 @@ pub(crate) async fn serve(args: &Serve) -> anyhow::Result<()> {
     let mut config: Config = config.map_err(as_wrong)?;
     config.telemetry.name_service("unipic-node");
     let telemetry = unipic_telemetry::init(&config.telemetry)?;
-    Node::run(config, telemetry.metrics(), unipic_serving::shutdown_signal()).await?;
+    Node::run(config, telemetry.metrics(), unipic_serving::stop_signal()).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_decoder::config::Config;
 use unipic_decoder::server;
-use unipic_serving::{Ops, shutdown_signal};
+use unipic_serving::{Ops, stop_signal};
 
 /// Serves the shared autoregressive decoder of UniPic: the language model and its tokenizer.
 ///
@@ -78,7 +78,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         let listener = config.listen.bind().await?;
         let ops = Ops::bind(&config.ops, telemetry.metrics().clone()).await?;
         tracing::info!(address = %listener.address()?, "listening");
-        server::run(&config, decoder, listener, ops, shutdown_signal()).await?;
+        server::run(&config, decoder, listener, ops, stop_signal()).await?;
         Ok(())
     })
 }

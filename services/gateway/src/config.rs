@@ -5,7 +5,7 @@ mod admission;
 use serde::Deserialize;
 use unipic_api::limits::PUBLIC_REQUEST_BYTES;
 use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy, ServerIdentity};
-use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
+use unipic_serving::{ConnectionsConfig, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 use crate::auth::AuthConfig;
@@ -25,6 +25,8 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
+    /// How many connections each listener may have, and for how long without a call.
+    pub connections: ConnectionsConfig,
     /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
     pub tls: ServerTlsConfig,
     /// Keys of the public service.
@@ -75,6 +77,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            connections: server.connections,
             tls: server.tls,
             auth: AuthConfig::default(),
             understanding: local(50052),
@@ -230,6 +233,7 @@ impl Config {
             listen: self.listen.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            connections: self.connections.clone(),
             tls: self.tls.clone(),
         }
     }

@@ -9,7 +9,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_gateway::Config;
-use unipic_serving::{Ops, shutdown_signal};
+use unipic_serving::{Ops, stop_signal};
 
 /// The public service of unipic. Settings come from a file, then UNIPIC_GATEWAY_* variables (UNIPIC_GATEWAY_LIMITS__MAX_N
 /// is `limits.max_n`), then flags.
@@ -81,6 +81,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tracing::info!(listen = %listener.address()?, "listening");
     let http = config.http.bind(None).await?;
     let metrics = telemetry.metrics();
-    unipic_gateway::run(config, listener, http, metrics, ops, shutdown_signal()).await.context("backends")?;
+    unipic_gateway::run(config, listener, http, metrics, ops, stop_signal()).await.context("backends")?;
     Ok(())
 }

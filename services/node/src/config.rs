@@ -7,7 +7,7 @@ use serde::Deserialize;
 use unipic_gateway::auth::AuthConfig;
 use unipic_gateway::{AdmissionConfig, CacheConfig, Defaults, HttpConfig, HttpListen, LimitsConfig, TenantsConfig};
 use unipic_models::load::LoadConfig;
-use unipic_serving::{ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
+use unipic_serving::{ConnectionsConfig, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
 
 /// Everything an operator can set. Keys in files are the fields' names; in the environment `UNIPIC_NODE_` and the key in
@@ -23,6 +23,8 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a request may take, waiting included, in seconds, whatever deadline its client gives.
     pub max_call_seconds: f64,
+    /// How many connections each listener may have, and for how long without a call.
+    pub connections: ConnectionsConfig,
     /// Encryption of the public service, gRPC and HTTP alike, and which peers may call it.
     pub tls: ServerTlsConfig,
     /// Keys of the public service.
@@ -72,6 +74,7 @@ impl Default for Config {
             http: gateway.http,
             drain_seconds: gateway.drain_seconds,
             max_call_seconds: gateway.max_call_seconds,
+            connections: gateway.connections,
             tls: gateway.tls,
             auth: gateway.auth,
             model: load.model,
@@ -111,6 +114,7 @@ impl Config {
             http: self.http.clone(),
             drain_seconds: self.drain_seconds,
             max_call_seconds: self.max_call_seconds,
+            connections: self.connections.clone(),
             tls: self.tls.clone(),
             auth: self.auth.clone(),
             model_name: self.model_name.clone(),

@@ -81,6 +81,6 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
     let telemetry = unipic_telemetry::init(&config.telemetry)?;
-    Node::run(config, telemetry.metrics(), unipic_serving::shutdown_signal()).await?;
+    Node::run(config, telemetry.metrics(), unipic_serving::stop_signal()).await?;
     Ok(())
 }

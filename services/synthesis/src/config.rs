@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use unipic_client::{ClientTlsConfig, Endpoint, RetryPolicy};
 use unipic_models::load::LoadConfig;
 use unipic_serving::{
-    ConfigError, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate, config,
+    ConfigError, ConnectionsConfig, ListenAddress, OpsConfig, Problems, ServerConfig, ServerTlsConfig, Validate, config,
 };
 use unipic_telemetry::TelemetryConfig;
 
@@ -28,6 +28,8 @@ pub struct Config {
     pub drain_seconds: f64,
     /// The longest a call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
+    /// How many connections there may be, and for how long without a call.
+    pub connections: ConnectionsConfig,
     /// Encryption, and which peers may call.
     pub tls: ServerTlsConfig,
     /// `nano`, the embedded model, or the folder of a checkpoint.
@@ -67,6 +69,7 @@ impl Default for Config {
             listen: ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50053))),
             drain_seconds: server.drain_seconds,
             max_call_seconds: server.max_call_seconds,
+            connections: server.connections,
             tls: server.tls,
             model: load.model,
             device: load.device,
@@ -99,8 +102,13 @@ impl Config {
 
     /// What the server needs.
     pub fn server(&self) -> ServerConfig {
-        let (drain_seconds, max_call_seconds) = (self.drain_seconds, self.max_call_seconds);
-        ServerConfig { listen: self.listen.clone(), drain_seconds, max_call_seconds, tls: self.tls.clone() }
+        ServerConfig {
+            listen: self.listen.clone(),
+            drain_seconds: self.drain_seconds,
+            max_call_seconds: self.max_call_seconds,
+            connections: self.connections.clone(),
+            tls: self.tls.clone(),
+        }
     }
 
     /// What loading needs.

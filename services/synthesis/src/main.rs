@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use figment::providers::Serialized;
 use serde::Serialize;
-use unipic_serving::{Ops, shutdown_signal};
+use unipic_serving::{Ops, stop_signal};
 use unipic_synthesis::config::Config;
 use unipic_synthesis::server;
 
@@ -86,7 +86,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         let listener = config.listen.bind().await?;
         let ops = Ops::bind(&config.ops, telemetry.metrics().clone()).await?;
         tracing::info!(address = %listener.address()?, "listening");
-        server::run(&config, synthesis, listener, ops, shutdown_signal()).await?;
+        server::run(&config, synthesis, listener, ops, stop_signal()).await?;
         Ok(())
     })
 }

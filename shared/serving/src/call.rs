@@ -4,6 +4,9 @@
 //! deadline holds until the last byte of the body, and the token that stops the work fires when the body is dropped,
 //! however that comes about.
 
+mod end;
+mod timeout;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,19 +16,23 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 use tower::{Layer, Service};
 use unipic_api::{ApiError, Reason};
+use unipic_telemetry::Verdict;
 
 use crate::access::Access;
 use crate::priority::Priority;
 use crate::remap::{put_right, write_status};
 use crate::server::State;
+use crate::stream;
 use crate::tenant::Tenant;
+use end::End;
+use timeout::timeout;
 
 /// The caller's deadline and presence. Every request carries one among its extensions.
 #[derive(Debug, Clone)]
@@ -104,6 +111,8 @@ pub(crate) struct CallLayer {
     pub(crate) state: watch::Receiver<State>,
     /// Counts the calls under way.
     pub(crate) calls: TaskTracker,
+    /// Fires when those that still run are given up.
+    pub(crate) cut: CancellationToken,
     /// Who may call what.
     pub(crate) access: Access,
 }
@@ -140,22 +149,24 @@ where
         // First of all: whoever may not call learns nothing, not even whether the process is ready.
         let denied = self.layer.access.admit(&mut parts).err();
         let mut request = Request::from_parts(parts, body);
-        let timeout = timeout(request.headers()).map_or(self.layer.max_call, |asked| asked.min(self.layer.max_call));
+        let asked = timeout(request.headers());
+        let limit = self.layer.max_call.min(asked.as_ref().ok().copied().flatten().unwrap_or(Duration::MAX));
         let tenant = Tenant::among(request.extensions());
-        let context = CallContext { tenant, ..CallContext::lasting(timeout) };
+        let context = CallContext { tenant, ..CallContext::lasting(limit) };
         let path = request.uri().path();
         let is_ours = !path.starts_with("/grpc.");
         let refusal = self.layer.state.borrow().refusal();
         let takes_calls = TakesCalls(refusal.is_none());
         let waits = is_ours && !ABOUT_READINESS.contains(&path);
-        let refused = denied.or(refusal.filter(|_| waits));
+        let refused = denied.or(refusal.filter(|_| waits)).or(asked.err());
         // Health watches are open-ended; a drain must not wait for them.
         let guard = Guard::new(&context, is_ours.then(|| self.layer.calls.token()));
-        let sleep = tokio::time::sleep_until(context.deadline);
+        let (end, verdict) = (End::new(context.deadline, self.layer.cut.clone()), Verdict::default());
+        stream::ends_by(context.deadline, verdict.clone());
         request.extensions_mut().insert(context);
         request.extensions_mut().insert(takes_calls);
         let future = refused.is_none().then(|| self.inner.call(request));
-        CallFuture { future, refused, sleep: Some(Box::pin(sleep)), guard: Some(guard) }
+        CallFuture { future, refused, verdict, end: Some(end), guard: Some(guard) }
     }
 }
 
@@ -173,32 +184,14 @@ impl Guard {
     }
 }
 
-/// The caller's timeout: up to eight digits and a unit. Anything else is none.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(value * 3600)),
-        "M" => Some(Duration::from_secs(value * 60)),
-        "S" => Some(Duration::from_secs(value)),
-        "m" => Some(Duration::from_millis(value)),
-        "u" => Some(Duration::from_micros(value)),
-        "n" => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
-}
-
 pin_project! {
-    /// A response to come, until the deadline.
+    /// A response to come, until the call must end.
     pub(crate) struct CallFuture<F> {
         #[pin]
         future: Option<F>,
         refused: Option<ApiError>,
-        sleep: Option<Pin<Box<Sleep>>>,
+        verdict: Verdict,
+        end: Option<End>,
         guard: Option<Guard>,
     }
 }
@@ -215,15 +208,13 @@ where
             (Some(error), _) => error,
             (None, Some(future)) => match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
                 Ok(Poll::Ready(result)) => {
-                    let (sleep, guard) = (this.sleep.take(), this.guard.take());
-                    return Poll::Ready(result.map(|response| guarded(response, sleep, guard)));
+                    let (end, guard, verdict) = (this.end.take(), this.guard.take(), this.verdict.clone());
+                    return Poll::Ready(result.map(|response| guarded(response, end, guard, verdict)));
                 }
-                Ok(Poll::Pending) => {
-                    if let Some(sleep) = this.sleep.as_mut() {
-                        ready!(sleep.as_mut().poll(context));
-                    }
-                    ApiError::DeadlineExceeded
-                }
+                Ok(Poll::Pending) => match this.end.as_mut() {
+                    Some(end) => ready!(end.poll(context)),
+                    None => return Poll::Pending,
+                },
                 Err(_) => panicked(),
             },
             (None, None) => ApiError::Fault(Reason::Bug),
@@ -232,15 +223,21 @@ where
         this.guard.take();
         this.future.set(None);
         let (parts, ()) = Status::from(error).into_http::<()>().into_parts();
-        Poll::Ready(Ok(Response::from_parts(parts, CallBody { body: None, sleep: None, guard: None })))
+        Poll::Ready(Ok(Response::from_parts(parts, CallBody { body: None, end: None, guard: None })))
     }
 }
 
 /// The response with the call's guard on its body.
-fn guarded<R>(response: Response<R>, sleep: Option<Pin<Box<Sleep>>>, guard: Option<Guard>) -> Response<CallBody<R>> {
+fn guarded<R>(
+    response: Response<R>,
+    end: Option<End>,
+    guard: Option<Guard>,
+    verdict: Verdict,
+) -> Response<CallBody<R>> {
     let (mut parts, body) = response.into_parts();
     put_right(&mut parts.headers);
-    Response::from_parts(parts, CallBody { body: Some(body), sleep, guard })
+    parts.extensions.insert(verdict);
+    Response::from_parts(parts, CallBody { body: Some(body), end, guard })
 }
 
 /// A handler's panic becomes a status like any other fault; the panic hook has logged the place.
@@ -250,11 +247,11 @@ fn panicked() -> ApiError {
 }
 
 pin_project! {
-    /// A response's body, until the deadline. Dropping it cancels the call's work.
+    /// A response's body, until the call must end. Dropping it cancels the call's work.
     pub(crate) struct CallBody<B> {
         #[pin]
         body: Option<B>,
-        sleep: Option<Pin<Box<Sleep>>>,
+        end: Option<End>,
         guard: Option<Guard>,
     }
 }
@@ -267,10 +264,10 @@ impl<B: Body> Body for CallBody<B> {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         // First the clock: a body that always has more would never come to it otherwise.
-        let is_late = this.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(context).is_ready());
-        let error = match is_late {
-            true => ApiError::DeadlineExceeded,
-            false => match catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))) {
+        let ended = this.end.as_mut().map_or(Poll::Pending, |end| end.poll(context));
+        let error = match ended {
+            Poll::Ready(error) => error,
+            Poll::Pending => match catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))) {
                 Ok(frame) => return Poll::Ready(ready!(frame).map(|frame| frame.map(trailers_put_right))),
                 Err(_) => panicked(),
             },
@@ -294,28 +291,5 @@ fn trailers_put_right<D>(frame: Frame<D>) -> Frame<D> {
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", text.parse().unwrap());
-            timeout(&headers)
-        };
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        assert_eq!(read("2M"), Some(Duration::from_secs(120)));
-        assert_eq!(read("3S"), Some(Duration::from_secs(3)));
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
-        assert_eq!(read("9n"), Some(Duration::from_nanos(9)));
-        for bad in ["", "S", "1", "123456789S", "-1S", "+1S", "1.5S", "1s", "1 S"] {
-            assert_eq!(read(bad), None, "{bad:?}");
-        }
     }
 }

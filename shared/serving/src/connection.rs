@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 use unipic_tls::PeerIdentity;
+
+use crate::stream::Streams;
+use crate::upload::Upload;
 
 /// How long a peer may take to send the first bytes of HTTP/2. Without a limit, one that sends nothing stays for ever.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,8 +50,27 @@ pub(crate) struct Peer {
     pub(crate) identity: Option<PeerIdentity>,
 }
 
-/// Serves one connection until the peer closes it, or until `drain` fires and the calls on it have ended.
-pub(crate) async fn serve_connection<IO, S, R>(io: IO, peer: Peer, service: S, drain: CancellationToken)
+/// How long a connection is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
+    /// This long without a call. A peer that only answers pings would else stay for ever, and there is room for so many.
+    pub(crate) idle: Duration,
+    /// Until this fires and the calls on it have ended.
+    pub(crate) drain: CancellationToken,
+}
+
+impl Life {
+    async fn over(&self, streams: &Streams) {
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => {}
+            () = streams.idle(self.idle) => tracing::debug!("a connection without calls is closed"),
+        }
+    }
+}
+
+/// Serves one connection until the peer closes it, or its `life` is over.
+pub(crate) async fn serve_connection<IO, S, R>(io: IO, peer: Peer, service: S, life: Life)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<Body>, Response = http::Response<R>> + Clone + Send + 'static,
@@ -58,7 +80,9 @@ where
     R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let service = service.map_request(move |request: http::Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let (head, body) = request.into_parts();
+        let body = Body::new(Upload::new(body, head.uri.path()));
+        let mut request = http::Request::from_parts(head, body);
         if let Some(address) = peer.address {
             // What makes `tonic::Request::remote_addr` work.
             let info = tonic::transport::server::TcpConnectInfo { local_addr: None, remote_addr: Some(address) };
@@ -69,7 +93,8 @@ where
         }
         request
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let streams = Streams::default();
+    let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
@@ -83,7 +108,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        () = drain.cancelled() => {
+        () = life.over(&streams) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

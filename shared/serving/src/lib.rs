@@ -13,31 +13,41 @@
 //! tonic's own server is not used, for what it cannot be told: it answers a late call with CANCELLED and only until the
 //! response's headers, keeps a peer that never finishes its preface for ever, and waits without limit at the end.
 
+mod accepting;
 pub mod access;
 pub mod call;
 pub mod config;
 mod connection;
+mod connections;
+mod drain;
 mod listen;
 mod ops;
+mod pace;
 mod peers;
 mod priority;
 mod remap;
 mod requests;
 mod secure;
+mod seldom;
 mod server;
 mod shutdown;
+mod stream;
 mod tenant;
+mod upload;
 mod web;
 
 pub use access::Guard;
 pub use call::{CallContext, TakesCalls};
 pub use config::{ConfigError, Problems, Validate};
+pub use connections::ConnectionsConfig;
+pub use drain::Drained;
 pub use listen::{Accept, Accepting, ByteStream, ListenAddress, Listener};
 pub use ops::{Ops, OpsConfig};
+pub use pace::{PacedBody, SlowUpload};
 pub use priority::{PRIORITY, Priority};
 pub use requests::refusal_of;
-pub use server::{Drained, Readiness, ServerConfig, Services, serve, serve_when_warm};
-pub use shutdown::shutdown_signal;
+pub use server::{Readiness, ServerConfig, Services, serve, serve_when_warm};
+pub use shutdown::{shutdown_signal, stop_signal};
 pub use tenant::Tenant;
 pub use unipic_tls::{PeerIdentity, ServerTls, ServerTlsConfig};
-pub use web::{PacedBody, SlowUpload, serve_web};
+pub use web::serve_web;

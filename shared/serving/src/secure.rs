@@ -2,18 +2,18 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
-use unipic_tls::{AcceptError, Secured, ServerTls};
+use unipic_tls::{Secured, ServerTls};
 
-use crate::connection::{Peer, serve_connection};
+use crate::connection::{Life, Peer, serve_connection};
 use crate::listen::{ListenAddress, Listener};
+use crate::seldom::Seldom;
 use crate::server::ServerConfig;
 
 /// What gRPC speaks.
@@ -22,14 +22,12 @@ pub(crate) const GRPC: [&[u8]; 1] = [b"h2"];
 /// What the web face speaks.
 pub(crate) const WEB: [&[u8]; 1] = [b"http/1.1"];
 
-/// Refused handshakes are told this often at most: anybody can make one, and a log is a disk.
-const TELLING: Duration = Duration::from_secs(1);
-
 /// Encrypts what comes in, where that is configured. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     tls: Option<ServerTls>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<Seldom>,
+    idle: Duration,
 }
 
 impl Door {
@@ -50,7 +48,8 @@ impl Door {
                  and `tls.key`, and `tls.client_ca` where only known clients may call"
             ),
         }
-        Self { tls: tls.is_on().then(|| ServerTls::new(tls, protocols)), refusals: Arc::default() }
+        let tls = tls.is_on().then(|| ServerTls::new(tls, protocols));
+        Self { tls, refusals: Arc::default(), idle: config.connections.idle() }
     }
 
     /// Looks at the certificates for as long as it is polled.
@@ -73,7 +72,11 @@ impl Door {
         };
         accepted
             .map(|secured| Entered::Encrypted(Box::new(secured)))
-            .inspect_err(|error| self.refusals.tell(error))
+            .inspect_err(|error| {
+                if let Some(further) = self.refusals.due() {
+                    tracing::info!(%error, further, "a connection was refused");
+                }
+            })
             .ok()
     }
 }
@@ -100,33 +103,13 @@ pub(crate) async fn serve_peer<IO, S, R>(
     R: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let life = Life { idle: door.idle, drain: drain.clone() };
     match door.enter(io, &drain).await {
-        Some(Entered::Plain(io)) => serve_connection(io, Peer { address, identity: None }, service, drain).await,
+        Some(Entered::Plain(io)) => serve_connection(io, Peer { address, identity: None }, service, life).await,
         Some(Entered::Encrypted(secured)) => {
             let Secured { stream, peer } = *secured;
-            serve_connection(stream, Peer { address, identity: peer }, service, drain).await;
+            serve_connection(stream, Peer { address, identity: peer }, service, life).await;
         }
         None => {}
-    }
-}
-
-/// Counts refused handshakes between two lines about them.
-#[derive(Debug, Default)]
-struct Refusals {
-    untold: AtomicU64,
-    told: Mutex<Option<Instant>>,
-}
-
-impl Refusals {
-    fn tell(&self, error: &AcceptError) {
-        let further = self.untold.fetch_add(1, Ordering::Relaxed);
-        // Whoever holds the lock is telling.
-        let Ok(mut told) = self.told.try_lock() else { return };
-        if told.is_some_and(|told| told.elapsed() < TELLING) {
-            return;
-        }
-        *told = Some(Instant::now());
-        self.untold.store(0, Ordering::Relaxed);
-        tracing::info!(%error, further, "a connection was refused");
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
@@ -19,21 +18,17 @@ use unipic_api::{ApiError, Reason};
 use unipic_telemetry::CountedServerLayer;
 use unipic_tls::ServerTlsConfig;
 
+use crate::accepting::accept_until;
 use crate::access::{Access, Guard};
 use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
+use crate::connections::ConnectionsConfig;
+use crate::drain::{Drained, finish};
 use crate::listen::{Accepted, ListenAddress, Listener};
 use crate::ops::{self, Ops};
 use crate::peers::Peers;
 use crate::requests::request_metrics;
 use crate::secure::{Door, GRPC, serve_peer};
-
-/// Connections at once; further ones are closed as they come.
-const MAX_CONNECTIONS: usize = 4096;
-
-/// How long connections may take to close once no call is under way: clients that hold a health watch open, or take no
-/// notice of being sent away, are cut off after it.
-const CLOSING: Duration = Duration::from_secs(1);
 
 /// What an operator chooses about a server.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -45,6 +40,8 @@ pub struct ServerConfig {
     pub drain_seconds: f64,
     /// The longest any call may take, in seconds, whatever deadline its caller gives.
     pub max_call_seconds: f64,
+    /// How many connections there may be, and for how long without a call.
+    pub connections: ConnectionsConfig,
     /// Encryption, and which peers may call.
     pub tls: ServerTlsConfig,
 }
@@ -52,7 +49,8 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         let listen = ListenAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 50051)));
-        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0, tls: ServerTlsConfig::default() }
+        let (connections, tls) = Default::default();
+        Self { listen, drain_seconds: 25.0, max_call_seconds: 3600.0, connections, tls }
     }
 }
 
@@ -62,6 +60,7 @@ impl Validate for ServerConfig {
         problems.check(a_day.contains(&self.drain_seconds), "drain_seconds", "must be from 0 to 86400");
         let is_right = self.max_call_seconds > 0.0 && a_day.contains(&self.max_call_seconds);
         problems.check(is_right, "max_call_seconds", "must be above 0 and at most 86400");
+        problems.section("connections", &self.connections);
         problems.section("tls", &self.tls);
         let is_unix = matches!(self.listen, ListenAddress::Unix(_));
         problems.check(
@@ -196,15 +195,8 @@ impl Services {
     }
 }
 
-/// How a server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Calls that were still under way when the drain limit passed, and were cut off.
-    pub calls_cut_off: usize,
-}
-
 /// Serves until `shutdown` resolves; then takes no new calls or connections, waits for the calls under way, at most
-/// for `drain_seconds`, and closes every connection.
+/// for `drain_seconds`, ends those that are left as UNAVAILABLE, and closes every connection within a second.
 ///
 /// Dropping the future closes everything at once.
 pub async fn serve(
@@ -218,11 +210,12 @@ pub async fn serve(
     // Ends with this function: operators are answered until the last call has drained.
     let _operators = operators
         .map(|bound| AbortOnDropHandle::new(tokio::spawn(ops::answer(bound, metrics, readiness.state.subscribe()))));
-    let calls = TaskTracker::new();
+    let (calls, cut) = (TaskTracker::new(), CancellationToken::new());
     let layer = CallLayer {
         max_call: Duration::from_secs_f64(config.max_call_seconds),
         state: readiness.state.subscribe(),
         calls: calls.clone(),
+        cut: cut.clone(),
         access: Access { peers: Peers::new(&config.tls), guard },
     };
     let service = requests.layer(layer.layer(routes.routes().prepare()));
@@ -239,47 +232,13 @@ pub async fn serve(
         }
     };
     let connections = tokio::select! {
-        connections = accept_until(&listener, shutdown, connect) => connections,
+        connections = accept_until(&listener, &config.connections, shutdown, connect) => connections,
         never = door.follow_files() => match never {},
     };
     readiness.drain().await;
     drop(listener);
     drain.cancel();
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
-}
-
-/// Accepts connections until `shutdown` resolves, each driven by a task of its own; returns those still open.
-pub(crate) async fn accept_until<F>(
-    listener: &Listener,
-    shutdown: impl Future<Output = ()>,
-    connect: impl Fn(Accepted) -> F,
-) -> JoinSet<()>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            // In this order, so that a simulation finds the same one first every time.
-            biased;
-            () = &mut shutdown => return connections,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let is_full = connections.len() >= MAX_CONNECTIONS;
-        match accepted {
-            Ok(_) if is_full => tracing::warn!("{MAX_CONNECTIONS} connections: a further one was closed"),
-            Ok(accepted) => {
-                connections.spawn(connect(accepted));
-            }
-            Err(error) => {
-                // Out of file descriptors, mostly: accepting again at once would only burn the processor.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), cut).await
 }
 
 /// [`serve`], with health at SERVING once `warm` has succeeded. The port answers meanwhile: calls are refused as too early.
@@ -303,24 +262,4 @@ pub async fn serve_when_warm<E>(
         }
         drained = &mut served => Ok(drained),
     }
-}
-
-/// Waits for the calls under way within `limit`, then for the connections to close, then closes them.
-pub(crate) async fn finish(mut connections: JoinSet<()>, calls: TaskTracker, limit: Duration) -> Drained {
-    calls.close();
-    tracing::info!(calls = calls.len(), connections = connections.len(), "draining");
-    // Connections go on being driven: they run in their own tasks.
-    let calls_cut_off = match tokio::time::timeout(limit, calls.wait()).await {
-        Ok(()) => 0,
-        Err(_) => calls.len(),
-    };
-    if calls_cut_off == 0 {
-        let closed = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSING, closed).await.is_err() {
-            tracing::debug!("connections without calls are cut off");
-        }
-    }
-    connections.shutdown().await;
-    tracing::info!(calls_cut_off, "stopped");
-    Drained { calls_cut_off }
 }

@@ -4,7 +4,6 @@
 //! judged by what it does: it must send a request's head promptly, its body at a pace, and take what it is sent. A client
 //! that closes its connection ends its call: the handler or the response's body is dropped, and the call's token fires.
 
-mod pace;
 mod stall;
 
 use std::convert::Infallible;
@@ -27,13 +26,15 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 use unipic_tls::PeerIdentity;
 
+use crate::accepting::accept_until;
 use crate::call::{CallContext, Guard};
+use crate::drain::{Drained, finish};
 use crate::listen::{Accepted, Listener};
+use crate::pace::PacedBody;
 use crate::peers::Peers;
 use crate::secure::{Door, Entered, WEB};
-use crate::server::{Drained, ServerConfig, accept_until, finish};
+use crate::server::ServerConfig;
 
-pub use pace::{PacedBody, SlowUpload};
 use stall::Stallable;
 
 /// How long a peer may take to send a request's head, and how long an idle connection is kept for a further one.
@@ -83,12 +84,13 @@ where
         }
     };
     let connections = tokio::select! {
-        connections = accept_until(&listener, shutdown, connect) => connections,
+        connections = accept_until(&listener, &config.connections, shutdown, connect) => connections,
         never = gate.door.follow_files() => match never {},
     };
     drop(listener);
     drain.cancel();
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds)).await
+    // Nothing hears of the end of the drain: what a late answer looks like is the service's affair.
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), CancellationToken::new()).await
 }
 
 /// What a connection passes before its first request.

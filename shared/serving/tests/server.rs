@@ -2,162 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests fail by panicking, as tests do.
 
-use std::pin::Pin;
+mod support;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use unipic_api::pb::uni_pic_client::UniPicClient;
-use unipic_api::pb::uni_pic_server::{UniPic, UniPicServer};
+use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_api::pb::*;
 use unipic_api::status::readable;
-use unipic_serving::{CallContext, Drained, ListenAddress, Readiness, ServerConfig, Services, serve};
+use unipic_api::{ApiError, Reason};
+use unipic_serving::{Drained, ListenAddress, ServerConfig, Services, serve};
 
-type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// A service whose Generate does what the prompt says, and which reports the end of a call's work.
-#[derive(Clone)]
-struct Fake {
-    ended: mpsc::Sender<Instant>,
-}
-
-impl Fake {
-    /// Sends progress every 10 ms until its context is over, then reports.
-    fn stream(&self, context: CallContext, n: u32) -> Events<GenerateResponse> {
-        let (sender, receiver) = mpsc::channel(1);
-        let ended = self.ended.clone();
-        tokio::spawn(async move {
-            for iteration in 0..n {
-                let event = generate_response::Event::Progress(Progress { iteration, ..Progress::default() });
-                let over = tokio::select! {
-                    () = context.cancel.cancelled() => true,
-                    () = tokio::time::sleep(Duration::from_millis(10)) => {
-                        sender.send(Ok(GenerateResponse { event: Some(event) })).await.is_err()
-                    }
-                };
-                if over {
-                    break;
-                }
-            }
-            ended.send(Instant::now()).await.unwrap();
-        });
-        Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))
-    }
-}
-
-#[tonic::async_trait]
-impl UniPic for Fake {
-    type GenerateStream = Events<GenerateResponse>;
-    type EditStream = Events<EditResponse>;
-    type UnderstandStream = Events<UnderstandResponse>;
-    type EmbedStream = Events<EmbedResponse>;
-
-    async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let context = CallContext::of(&request);
-        match request.get_ref().prompt.as_str() {
-            "ten" => Ok(Response::new(self.stream(context, 10))),
-            "forever" => Ok(Response::new(self.stream(context, u32::MAX))),
-            "eager" => {
-                // Large enough to fill the flow-control window soon; until then such a stream never yields.
-                let preview = Preview { data: vec![0; 1 << 16].into(), ..Preview::default() };
-                let event = GenerateResponse { event: Some(generate_response::Event::Preview(preview)) };
-                Ok(Response::new(Box::pin(futures::stream::repeat_with(move || Ok(event.clone())))))
-            }
-            "no answer" => std::future::pending().await,
-            "panic" => panic!("as asked"),
-            "panic later" => Ok(Response::new(Box::pin(futures::stream::poll_fn(|_| panic!("as asked"))))),
-            other => Err(Status::invalid_argument(other.to_owned())),
-        }
-    }
-
-    async fn edit(&self, _: Request<EditRequest>) -> Result<Response<Self::EditStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn understand(&self, _: Request<UnderstandRequest>) -> Result<Response<Self::UnderstandStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<Self::EmbedStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<GetModelResponse>, Status> {
-        assert!(request.remote_addr().is_some());
-        Ok(Response::new(GetModelResponse::default()))
-    }
-}
-
-struct Running {
-    address: String,
-    readiness: Readiness,
-    ended: mpsc::Receiver<Instant>,
-    stop: Option<oneshot::Sender<()>>,
-    server: JoinHandle<Drained>,
-}
-
-impl Running {
-    async fn start(config: ServerConfig) -> Self {
-        let (sender, ended) = mpsc::channel(8);
-        let listener = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().await.unwrap();
-        let address = format!("http://{}", listener.address().unwrap());
-        let service = UniPicServer::new(Fake { ended: sender }).max_decoding_message_size(1 << 20);
-        let services = Services::new().await.add(service).await;
-        let readiness = services.readiness();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server =
-            tokio::spawn(async move { serve(listener, services, &config, async move { drop(stopped.await) }).await });
-        Self { address, readiness, ended, stop: Some(stop), server }
-    }
-
-    async fn ready(config: ServerConfig) -> Self {
-        let running = Self::start(config).await;
-        running.readiness.ready().await;
-        running
-    }
-
-    async fn channel(&self) -> Channel {
-        Endpoint::from_shared(self.address.clone()).unwrap().connect().await.unwrap()
-    }
-
-    async fn client(&self) -> UniPicClient<Channel> {
-        UniPicClient::new(self.channel().await)
-    }
-
-    fn stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-    }
-}
-
-fn prompt(prompt: &str) -> Request<GenerateRequest> {
-    Request::new(GenerateRequest { prompt: prompt.into(), ..GenerateRequest::default() })
-}
-
-/// A request with a deadline. Once the response has begun, only the server acts on it.
-fn late(text: &str, grpc_timeout: &str) -> Request<GenerateRequest> {
-    let mut request = prompt(text);
-    request.metadata_mut().insert("grpc-timeout", grpc_timeout.parse().unwrap());
-    request
-}
-
-async fn last_status(mut events: tonic::Streaming<GenerateResponse>) -> (usize, Option<Status>) {
-    let mut n = 0;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(_) => n += 1,
-            Err(status) => return (n, Some(status)),
-        }
-    }
-    (n, None)
-}
+use support::{Fake, Running, last_status, late, prompt};
 
 #[tokio::test]
 async fn a_stream_runs_to_its_end() {
@@ -212,10 +76,7 @@ async fn a_late_answer_is_deadline_exceeded_too() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
 
     // The caller's. Over bare HTTP/2, because tonic's client would not wait for the server's word.
-    let peer = tokio::net::TcpStream::connect(running.address.strip_prefix("http://").unwrap()).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(peer)).await.unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = running.bare().await;
     let message = b"\0\0\0\0\x0b\x0a\x09no answer";
     let request = http::Request::post(format!("{}/unipic.v1.UniPic/Generate", running.address))
         .header("content-type", "application/grpc")
@@ -224,6 +85,18 @@ async fn a_late_answer_is_deadline_exceeded_too() {
         .unwrap();
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "4", "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_of_no_valid_form_is_refused_by_name() {
+    let running = Running::ready(ServerConfig::default()).await;
+    let mut client = running.client().await;
+    for text in ["soon", "-1S", "10 s"] {
+        let status = client.generate(late("ten", text)).await.map(drop).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{text:?}: {status}");
+        assert!(readable(&status).contains(&format!("grpc-timeout: the header is {text:?}")), "{}", readable(&status));
+    }
+    assert_eq!(last_status(client.generate(late("ten", "9S")).await.unwrap().into_inner()).await.0, 10);
 }
 
 #[tokio::test]
@@ -359,7 +232,21 @@ async fn a_drain_has_an_end() {
     assert_eq!(running.server.await.unwrap(), Drained { calls_cut_off: 1 });
     assert!(start.elapsed() < Duration::from_secs(2));
     running.ended.recv().await.unwrap();
-    assert!(last_status(events).await.1.is_some());
+    let told = last_status(events).await.1.unwrap();
+    assert_eq!(told.code(), Code::Unavailable, "{told}");
+    assert!(matches!(ApiError::from_status(&told), ApiError::Unavailable { reason: Reason::Draining, .. }), "{told}");
+}
+
+#[tokio::test]
+async fn calls_without_an_answer_are_told_of_the_end_too() {
+    let mut running = Running::ready(ServerConfig { drain_seconds: 0.2, ..ServerConfig::default() }).await;
+    let mut client = running.client().await;
+    let waiting = tokio::spawn(async move { client.generate(prompt("no answer")).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.stop();
+    assert_eq!(running.server.await.unwrap(), Drained { calls_cut_off: 1 });
+    let told = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(ApiError::from_status(&told), ApiError::Unavailable { reason: Reason::Draining, .. }), "{told}");
 }
 
 #[tokio::test]

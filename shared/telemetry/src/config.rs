@@ -14,6 +14,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// How spans and metrics travel to a collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum OtlpProtocol {
+    /// OTLP over gRPC; collectors listen for it on port 4317.
+    #[default]
+    #[serde(rename = "grpc")]
+    Grpc,
+    /// OTLP in protobuf over plain HTTP; collectors listen for it on port 4318.
+    #[serde(rename = "http/protobuf")]
+    Http,
+}
+
 /// Configuration of logs, traces and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,9 +36,11 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// What is logged, in the syntax of tracing's `EnvFilter`, such as `info,unipic_engine=debug`.
     pub log_filter: String,
-    /// Where spans and metrics go: an `http://host:port` of an OTLP collector that speaks gRPC. Nothing is exported without
-    /// it.
+    /// Where spans and metrics go: the `http://host:port` of an OTLP collector. Nothing is exported without it. Over HTTP it
+    /// may have a path, which `/v1/traces` and `/v1/metrics` are added to.
     pub otlp_endpoint: Option<String>,
+    /// What that collector speaks: `grpc` or `http/protobuf`.
+    pub otlp_protocol: OtlpProtocol,
     /// Seconds between two exports of metrics to that collector.
     pub metrics_seconds: u64,
 }
@@ -38,6 +52,7 @@ impl Default for TelemetryConfig {
             log_format: LogFormat::Text,
             log_filter: "info".into(),
             otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::Grpc,
             metrics_seconds: 15,
         }
     }
@@ -101,6 +116,7 @@ mod tests {
             log_format: LogFormat::Json,
             log_filter: "unipic=loudly".into(),
             otlp_endpoint: Some("localhost:4317".into()),
+            otlp_protocol: OtlpProtocol::Http,
             metrics_seconds: 0,
         };
         let keys: Vec<_> = config.violations().into_iter().map(|(key, _)| key).collect();

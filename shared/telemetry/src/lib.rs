@@ -8,13 +8,14 @@ pub mod config;
 mod export;
 mod format;
 pub mod metrics;
+mod otlp;
 pub mod propagation;
 pub mod rpc;
 mod setup;
 pub mod web;
 
-pub use config::{LogFormat, TelemetryConfig};
+pub use config::{LogFormat, OtlpProtocol, TelemetryConfig};
 pub use metrics::Metrics;
-pub use rpc::{ClientTrace, ClientTraceLayer, CountedServerLayer, ServerTrace, ServerTraceLayer};
+pub use rpc::{ClientTrace, ClientTraceLayer, CountedServerLayer, ServerTrace, Verdict};
 pub use setup::{Guard, TelemetryError, init, subscriber};
 pub use web::WebTraceLayer;

@@ -77,7 +77,7 @@ impl Metrics {
             .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
         let builder = SdkMeterProvider::builder().with_resource(crate::setup::resource(config)).with_reader(text);
         let builder = match &config.otlp_endpoint {
-            Some(endpoint) => builder.with_reader(export::reader(endpoint, config.metrics_seconds)?),
+            Some(endpoint) => builder.with_reader(export::reader(endpoint, config)?),
             None => builder,
         };
         let metrics = Self::over(builder.build(), registry);

@@ -9,7 +9,6 @@ use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use tonic::metadata::MetadataMap;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -33,19 +32,6 @@ pub fn set_parent(span: &Span, headers: &HeaderMap) {
 /// Writes `span`'s context into headers. Writes nothing when the span is not recorded.
 pub fn inject(span: &Span, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(&span.context(), &mut Write(headers));
-}
-
-/// Writes the current span's context into gRPC metadata.
-pub fn inject_current(metadata: &mut MetadataMap) {
-    inject(&Span::current(), metadata.as_mut());
-}
-
-/// The current trace's id in hex, where there is one.
-pub fn current_trace_id() -> Option<String> {
-    let context = Span::current().context();
-    let span = context.span();
-    let span = span.span_context();
-    span.is_valid().then(|| span.trace_id().to_string())
 }
 
 struct Read<'a>(&'a HeaderMap);

@@ -4,6 +4,8 @@
 //! end with the response's body, and both record the status that the call ended with, which gRPC sends in headers, in
 //! trailers, or (when a peer goes away) not at all.
 
+mod verdict;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -18,11 +20,9 @@ use tracing::field::Empty;
 use crate::metrics::{RequestMetrics, RunningRequest};
 use crate::propagation;
 
-/// Adds [`ServerTrace`] to a server.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ServerTraceLayer;
+pub use verdict::Verdict;
 
-/// Adds [`ServerTrace`] to a server whose requests are counted too: both need to see how a call ends, and one look is
+/// Adds [`ServerTrace`] to a server. Its requests are counted too: both need to see how a call ends, and one look is
 /// enough.
 #[derive(Debug, Clone)]
 pub struct CountedServerLayer(pub RequestMetrics);
@@ -31,11 +31,12 @@ pub struct CountedServerLayer(pub RequestMetrics);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClientTraceLayer;
 
-/// A span per request, with the caller's span as its parent.
+/// A span per request, with the caller's span as its parent. Spans are named by the methods that the metrics know, all
+/// others `other`: what a client makes up must not become a name in a trace store.
 #[derive(Debug, Clone)]
 pub struct ServerTrace<S> {
     inner: S,
-    metrics: Option<RequestMetrics>,
+    metrics: RequestMetrics,
 }
 
 /// A span per call, announced to the server.
@@ -44,19 +45,11 @@ pub struct ClientTrace<S> {
     inner: S,
 }
 
-impl<S> Layer<S> for ServerTraceLayer {
-    type Service = ServerTrace<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        ServerTrace { inner, metrics: None }
-    }
-}
-
 impl<S> Layer<S> for CountedServerLayer {
     type Service = ServerTrace<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ServerTrace { inner, metrics: Some(self.0.clone()) }
+        ServerTrace { inner, metrics: self.0.clone() }
     }
 }
 
@@ -81,25 +74,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let span = match names(request.uri().path()) {
-            Some((service, method)) => tracing::info_span!(
-                "rpc.server",
-                otel.name = format!("{service}/{method}"),
-                otel.kind = "server",
-                otel.status_code = Empty,
-                rpc.system = "grpc",
-                rpc.service = service,
-                rpc.method = method,
-                rpc.grpc.status_code = Empty,
-            ),
+        let path = request.uri().path();
+        let names = names(path);
+        let span = match names {
+            Some(names) => server_span(Some(names).filter(|_| self.metrics.knows(path))),
             None => Span::none(),
         };
         propagation::set_parent(&span, request.headers());
-        let is_counted = names(request.uri().path()).is_some();
-        let request_metrics = self.metrics.as_ref().filter(|_| is_counted);
-        let counted = request_metrics.map(|metrics| metrics.begin(request.uri().path()));
+        let counted = names.map(|_| self.metrics.begin(path));
         let future = span.in_scope(|| self.inner.call(request));
-        TracedFuture { future, call: Some(Call { span, side: Side::Server, is_recorded: false, counted }) }
+        TracedFuture { future, call: Some(Call::new(span, Side::Server, counted)) }
     }
 }
 
@@ -131,7 +115,7 @@ where
         };
         propagation::inject(&span, request.headers_mut());
         let future = span.in_scope(|| self.inner.call(request));
-        TracedFuture { future, call: Some(Call { span, side: Side::Client, is_recorded: false, counted: None }) }
+        TracedFuture { future, call: Some(Call::new(span, Side::Client, None)) }
     }
 }
 
@@ -140,6 +124,21 @@ where
 fn names(path: &str) -> Option<(&str, &str)> {
     let (service, method) = path.strip_prefix('/')?.rsplit_once('/')?;
     (service != "grpc.health.v1.Health").then_some((service, method))
+}
+
+/// The span of a call to a service and method, or to none that is known.
+fn server_span(known: Option<(&str, &str)>) -> Span {
+    let name = known.map_or_else(|| "other".to_owned(), |(service, method)| format!("{service}/{method}"));
+    tracing::info_span!(
+        "rpc.server",
+        otel.name = name,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        rpc.system = "grpc",
+        rpc.service = known.map(|(service, _)| service),
+        rpc.method = known.map(|(_, method)| method),
+        rpc.grpc.status_code = Empty,
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,16 +166,21 @@ impl Side {
     }
 }
 
-/// A call under way. Records CANCELLED when dropped before a status came: somebody went away.
+/// A call under way. When dropped before a status came it records its verdict, or CANCELLED: somebody went away.
 #[derive(Debug)]
 struct Call {
     span: Span,
     side: Side,
     is_recorded: bool,
     counted: Option<RunningRequest>,
+    verdict: Verdict,
 }
 
 impl Call {
+    fn new(span: Span, side: Side, counted: Option<RunningRequest>) -> Self {
+        Self { span, side, is_recorded: false, counted, verdict: Verdict::default() }
+    }
+
     fn record(&mut self, code: Code) {
         self.record_with(code, None);
     }
@@ -204,7 +208,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.record(Code::Cancelled);
+        self.record(self.verdict.get().unwrap_or(Code::Cancelled));
         // A span ends when it was last left, and a call that is dropped while it waits ends now.
         self.span.in_scope(|| {});
     }
@@ -233,7 +237,10 @@ where
         drop(entered);
         let mut call = this.call.take();
         match (&result, &mut call) {
-            (Ok(response), Some(call)) => call.record_from(response.headers()),
+            (Ok(response), Some(call)) => {
+                call.verdict = response.extensions().get().cloned().unwrap_or_default();
+                call.record_from(response.headers());
+            }
             (Err(_), Some(call)) => call.record(Code::Unavailable),
             (_, None) => {}
         }

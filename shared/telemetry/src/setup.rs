@@ -5,7 +5,6 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
@@ -19,6 +18,7 @@ use crate::config::{LogFormat, TelemetryConfig};
 use crate::export::Reporting;
 use crate::format::WithTrace;
 use crate::metrics::Metrics;
+use crate::otlp;
 
 /// How long one export may take. A collector that is slower is as good as down, and the spans waiting behind it are
 /// dropped rather than kept.
@@ -154,13 +154,7 @@ fn provider(config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryErro
     let Some(endpoint) = &config.otlp_endpoint else {
         return Ok(builder.build());
     };
-    tokio::runtime::Handle::try_current().map_err(|_| TelemetryError::NoRuntime)?;
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint.clone())
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
+    let exporter = otlp::spans(endpoint, config.otlp_protocol)?;
     let batches =
         BatchConfigBuilder::default().with_max_queue_size(QUEUED_SPANS).with_scheduled_delay(Duration::from_secs(1));
     let processor = BatchSpanProcessor::builder(Reporting::new(exporter)).with_batch_config(batches.build()).build();

@@ -13,9 +13,18 @@ use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tracing::Instrument;
-use unipic_telemetry::{ClientTraceLayer, LogFormat, ServerTraceLayer, TelemetryConfig, propagation, subscriber};
+use unipic_telemetry::metrics::RequestMetrics;
+use unipic_telemetry::{
+    ClientTraceLayer, CountedServerLayer, LogFormat, Metrics, TelemetryConfig, Verdict, propagation, subscriber,
+};
 
 const PATH: &str = "/unipic.v1.UniPic/Generate";
+
+/// Traces a server that has one method.
+fn traced() -> CountedServerLayer {
+    let methods = [(PATH.to_owned(), "UniPic/Generate".to_owned())];
+    CountedServerLayer(RequestMetrics::new(&Metrics::default(), methods, |_| None))
+}
 
 /// What a test saw: spans and log lines.
 struct Seen {
@@ -91,7 +100,7 @@ fn attribute(span: &SpanData, key: &str) -> Option<String> {
 #[tokio::test]
 async fn a_call_is_one_trace_over_both_sides() {
     let seen = Seen::start(LogFormat::Text);
-    let server = ServerTraceLayer.layer(service_fn(async |request: Request<()>| {
+    let server = traced().layer(service_fn(async |request: Request<()>| {
         assert!(request.headers().contains_key("traceparent"));
         Ok::<_, Infallible>(Response::new(streaming_body("0")))
     }));
@@ -125,13 +134,13 @@ async fn a_call_is_one_trace_over_both_sides() {
 #[tokio::test]
 async fn a_call_that_is_dropped_is_cancelled() {
     let seen = Seen::start(LogFormat::Text);
-    let mut server = ServerTraceLayer
-        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(streaming_body("0")))));
+    let mut server =
+        traced().layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(streaming_body("0")))));
     let mut body = server.call(Request::get(PATH).body(()).unwrap()).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     assert!(seen.spans().is_empty());
     drop(body);
-    let mut stuck = ServerTraceLayer
+    let mut stuck = traced()
         .layer(service_fn(async |_: Request<()>| std::future::pending::<Result<Response<String>, Infallible>>().await));
     let call = stuck.call(Request::get(PATH).body(()).unwrap());
     assert!(tokio::time::timeout(Duration::from_millis(5), call).await.is_err());
@@ -148,7 +157,7 @@ async fn a_call_that_is_dropped_is_cancelled() {
 async fn faults_mark_the_span_and_bad_requests_do_not() {
     for (code, is_error) in [("13", true), ("3", false), ("14", true), ("8", false)] {
         let seen = Seen::start(LogFormat::Text);
-        let mut server = ServerTraceLayer.layer(service_fn(move |_: Request<()>| {
+        let mut server = traced().layer(service_fn(move |_: Request<()>| {
             // Errors before the first message come without a body, with the status among the headers.
             let response = Response::builder().header("grpc-status", code).body(String::new()).unwrap();
             std::future::ready(Ok::<_, Infallible>(response))
@@ -164,10 +173,42 @@ async fn faults_mark_the_span_and_bad_requests_do_not() {
 async fn health_checks_leave_no_spans() {
     let seen = Seen::start(LogFormat::Text);
     let mut server =
-        ServerTraceLayer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
+        traced().layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
     let request = Request::get("/grpc.health.v1.Health/Check").body(()).unwrap();
     server.call(request).await.unwrap().into_body().collect().await.unwrap();
     assert!(seen.spans().is_empty());
+}
+
+#[tokio::test]
+async fn paths_that_nobody_serves_have_one_name_in_common() {
+    let seen = Seen::start(LogFormat::Text);
+    let mut server =
+        traced().layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
+    for path in ["/a/b", "/unipic.v1.UniPic/Draw", "/x/y/z", PATH] {
+        server.call(Request::get(path).body(()).unwrap()).await.unwrap().into_body().collect().await.unwrap();
+    }
+    let spans = seen.spans();
+    let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
+    assert_eq!(names, ["other", "other", "other", "unipic.v1.UniPic/Generate"]);
+    assert!(
+        spans[..3]
+            .iter()
+            .all(|span| attribute(span, "rpc.service").is_none() && attribute(span, "rpc.method").is_none())
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_its_server_gave_up_has_the_server_s_verdict() {
+    let seen = Seen::start(LogFormat::Text);
+    let mut server = traced().layer(service_fn(async |_: Request<()>| {
+        let verdict = Verdict::default();
+        let mut response = Response::new(streaming_body("0"));
+        response.extensions_mut().insert(verdict.clone());
+        verdict.set(tonic::Code::DeadlineExceeded);
+        Ok::<_, Infallible>(response)
+    }));
+    drop(server.call(Request::get(PATH).body(()).unwrap()).await.unwrap());
+    assert_eq!(attribute(&seen.spans()[0], "rpc.grpc.status_code").unwrap(), "4");
 }
 
 #[tokio::test]
@@ -175,8 +216,8 @@ async fn log_lines_carry_the_trace() {
     for format in [LogFormat::Text, LogFormat::Json] {
         let seen = Seen::start(format);
         tracing::info!("outside");
-        let mut server = ServerTraceLayer
-            .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(streaming_body("0")))));
+        let mut server =
+            traced().layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(streaming_body("0")))));
         let body = server.call(Request::get(PATH).body(()).unwrap()).await.unwrap().into_body();
         body.collect().await.unwrap();
         let trace = seen.spans()[0].span_context.trace_id().to_string();

@@ -1,32 +1,25 @@
 //! Pushing metrics to an OTLP collector.
-//!
-//! gRPC only: the SDK's periodic reader blocks a thread of its own on each export, and the clients for OTLP over HTTP
-//! either need a runtime there or bring a second HTTP stack with them. A collector takes both on one process anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry_otlp::{MetricExporter, WithExportConfig};
+use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
 
-use crate::setup::{EXPORT_TIMEOUT, TelemetryError};
+use crate::config::TelemetryConfig;
+use crate::otlp;
+use crate::setup::TelemetryError;
 
 /// A reader that exports every so many seconds.
 ///
 /// Errors: the exporter cannot be built, or there is no tokio runtime for its connection.
-pub(super) fn reader(endpoint: &str, every_seconds: u64) -> Result<PeriodicReader<Reporting>, TelemetryError> {
-    tokio::runtime::Handle::try_current().map_err(|_| TelemetryError::NoRuntime)?;
-    let exporter = MetricExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
+pub(super) fn reader(endpoint: &str, config: &TelemetryConfig) -> Result<PeriodicReader<Reporting>, TelemetryError> {
+    let exporter = otlp::metrics(endpoint, config.otlp_protocol)?;
     let exporter = Reporting { exporter, is_failing: AtomicBool::new(false) };
-    Ok(PeriodicReader::builder(exporter).with_interval(Duration::from_secs(every_seconds)).build())
+    Ok(PeriodicReader::builder(exporter).with_interval(Duration::from_secs(config.metrics_seconds)).build())
 }
 
 /// An exporter that logs when export begins to fail and when it works again.

@@ -50,6 +50,11 @@ impl RequestMetrics {
         Self::new(metrics, routes.iter().map(pair), |_| None)
     }
 
+    /// True for a path that has a label of its own.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        self.methods.contains_key(path)
+    }
+
     pub(crate) fn begin(&self, path: &str) -> RunningRequest {
         let method = self.methods.get(path).map_or_else(|| KeyValue::new("method", "other"), method);
         let running = self.running.raise(std::slice::from_ref(&method));

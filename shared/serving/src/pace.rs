@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 /// How long a peer may be behind the pace.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Bytes a second below which nobody uploads on purpose.
 const PACE: u64 = 16 << 10;
@@ -40,22 +40,29 @@ pin_project! {
     }
 }
 
+/// Runs while a peer is to send something.
 #[derive(Debug)]
-struct Clock {
+pub(crate) struct Clock {
     start: Instant,
+    patience: Duration,
     bytes: u64,
     limit: Pin<Box<Sleep>>,
 }
 
 impl Clock {
-    fn start(patience: Duration) -> Self {
-        Self { start: Instant::now(), bytes: 0, limit: Box::pin(tokio::time::sleep(patience)) }
+    pub(crate) fn start(patience: Duration) -> Self {
+        Self { start: Instant::now(), patience, bytes: 0, limit: Box::pin(tokio::time::sleep(patience)) }
     }
 
     /// Gives the time that so many bytes more may take.
-    fn received(&mut self, bytes: usize, patience: Duration) {
+    pub(crate) fn received(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        self.limit.as_mut().reset(self.start + patience + due(self.bytes));
+        self.limit.as_mut().reset(self.start + self.patience + due(self.bytes));
+    }
+
+    /// Ready when the peer is too far behind.
+    pub(crate) fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.limit.as_mut().poll(context)
     }
 }
 
@@ -87,11 +94,11 @@ where
         let clock = this.clock.get_or_insert_with(|| Clock::start(*this.patience));
         match this.body.poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                clock.received(frame.data_ref().map_or(0, bytes::Bytes::len), *this.patience);
+                clock.received(frame.data_ref().map_or(0, bytes::Bytes::len));
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(ended) => Poll::Ready(ended.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending if clock.limit.as_mut().poll(context).is_ready() => Poll::Ready(Some(Err(SlowUpload.into()))),
+            Poll::Pending if clock.poll_late(context).is_ready() => Poll::Ready(Some(Err(SlowUpload.into()))),
             Poll::Pending => Poll::Pending,
         }
     }
