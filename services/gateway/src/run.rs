@@ -110,11 +110,14 @@ pub async fn run(
     let to = |endpoints: &[Endpoint], identity: &Option<ServerIdentity>| {
         connect_with(endpoints, &tls.expecting(identity.as_ref()))
     };
-    let backends = RemoteBackends::over(
-        to(&config.understanding, &identities.understanding)?,
-        to(&config.synthesis, &identities.synthesis)?,
-        to(&config.decoder, &identities.decoder)?,
-    );
+    let backends = [
+        ("understanding", to(&config.understanding, &identities.understanding)?),
+        ("synthesis", to(&config.synthesis, &identities.synthesis)?),
+        ("decoder", to(&config.decoder, &identities.decoder)?),
+    ];
+    backends.iter().for_each(|(backend, connection)| connection.get_ref().tell(backend, metrics));
+    let [understanding, synthesis, decoder] = backends.map(|(_, connection)| connection);
+    let backends = RemoteBackends::over(understanding, synthesis, decoder);
     let server = config.server();
     Ok(Gateway::counted(backends, config, metrics).serve(listener, http, ops, &server, shutdown).await)
 }

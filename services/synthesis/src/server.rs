@@ -79,7 +79,9 @@ pub fn build(config: &Config, metrics: &Metrics) -> Result<Synthesis<RemoteDecod
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
     metrics.set_weights(&info.weights_sha256);
-    let decoder = RemoteDecoder::over(connect_with(&config.decoder, &ClientTls::new(&config.client_tls))?);
+    let decoder = connect_with(&config.decoder, &ClientTls::new(&config.client_tls))?;
+    decoder.get_ref().tell("decoder", metrics);
+    let decoder = RemoteDecoder::over(decoder);
     let synthesis = Synthesis::new(&engine, parts, decoder, config.limits());
     Ok(synthesis.counted(metrics).with_failover(&config.failover))
 }

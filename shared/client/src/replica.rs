@@ -33,6 +33,30 @@ pub(crate) enum Health {
     Unreachable,
 }
 
+/// What a replica is to calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is called.
+    Well,
+    /// It loads, stops or cannot be asked how it is: called where none is well.
+    Unwell,
+    /// It broke its last call, and is not called for a while.
+    Open,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 3] = [Self::Well, Self::Unwell, Self::Open];
+
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Unwell => "unwell",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// A server behind a service.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -97,6 +121,15 @@ impl Replica {
         let known = self.condition.known();
         let is_there = matches!(known.health, Health::Unknown | Health::Serving);
         is_there && known.rests_until.is_none_or(|until| until <= now) && known.breaker.allows(now)
+    }
+
+    /// What is known of it in a word.
+    pub(crate) fn state(&self, now: Instant) -> State {
+        match (self.is_well(now), self.is_possible(now)) {
+            (true, _) => State::Well,
+            (false, true) => State::Unwell,
+            (false, false) => State::Open,
+        }
     }
 
     /// True for one that may be called where there is no better.

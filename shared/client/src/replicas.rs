@@ -18,12 +18,14 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use unipic_api::{ApiError, Reason};
+use unipic_telemetry::Metrics;
+use unipic_telemetry::metrics::KeyValue;
 use unipic_tls::ClientTls;
 
 use crate::connection::NoEndpoints;
 use crate::endpoint::{Endpoint, Reach};
 use crate::network::{Network, SystemNetwork};
-use crate::replica::InFlight;
+use crate::replica::{InFlight, State};
 use crate::resolve::{Members, Set};
 use crate::transport::ReplicaBody;
 
@@ -63,6 +65,17 @@ impl Replicas {
         let following = members.has_names().then(|| tokio::spawn(members.follow(sender)));
         let names = following.map(|task| Arc::new(AbortOnDropHandle::new(task)));
         Ok(Self { set, next: Arc::new(AtomicUsize::new(0)), _names: names })
+    }
+
+    /// Tells how many replicas are in which state, whenever metrics are read. `backend` is what they are replicas of.
+    pub fn tell(&self, backend: &'static str, metrics: &Metrics) {
+        let set = self.set.clone();
+        metrics.looked_up("unipic.replicas", "Replicas that calls may go to, by what is known of them.", move || {
+            let (set, now) = (set.borrow().clone(), Instant::now());
+            let count = |state: State| set.iter().filter(|replica| replica.state(now) == state).count() as u64;
+            let labels = |state: State| [KeyValue::new("backend", backend), KeyValue::new("state", state.name())];
+            State::ALL.map(|state| (count(state), labels(state))).to_vec()
+        });
     }
 
     /// Begins a call: at the least loaded that is well, in turn among equals; else at one that may be.

@@ -127,6 +127,18 @@ impl Metrics {
         Level::new(self.meter.i64_up_down_counter(name).with_description(help).build())
     }
 
+    /// Numbers of things that are counted when somebody reads them: each with its labels. `look` must not wait.
+    pub fn looked_up<const N: usize>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        look: impl Fn() -> Vec<(u64, [KeyValue; N])> + Send + Sync + 'static,
+    ) {
+        let gauge = self.meter.u64_observable_gauge(name).with_description(help);
+        // It lives as long as the meter; the handle only names it.
+        drop(gauge.with_callback(move |told| look().iter().for_each(|(n, labels)| told.observe(*n, labels))).build());
+    }
+
     /// A number of bytes that are held now.
     pub fn byte_level(&self, name: &'static str, help: &'static str) -> Level {
         Level::new(self.meter.i64_up_down_counter(name).with_description(help).with_unit("By").build())

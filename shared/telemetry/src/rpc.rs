@@ -45,6 +45,13 @@ pub struct ClientTrace<S> {
     inner: S,
 }
 
+impl<S> ClientTrace<S> {
+    /// What is called.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
 impl<S> Layer<S> for CountedServerLayer {
     type Service = ServerTrace<S>;
 
