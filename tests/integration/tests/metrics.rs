@@ -137,6 +137,25 @@ async fn make_requests(url: String) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a gateway tells whose backends are not there: only one that calls others has replicas to tell of.
+async fn of_a_gateway() -> anyhow::Result<String> {
+    let (dir, port) = (tempfile::tempdir()?, free_port()?);
+    let nobody = "[\"http://127.0.0.1:1\"]";
+    let config = format!(
+        "understanding = {nobody}\nsynthesis = {nobody}\ndecoder = {nobody}\n[ops]\nlisten = \"127.0.0.1:{port}\"\n"
+    );
+    let gateway = Process::start(&binary("unipic-gateway")?, &[], &config, dir.path())?;
+    while get(port, "/metrics").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for backend in ["understanding", "synthesis", "decoder"] {
+        until_told(port, &format!("unipic_replicas{{backend=\"{backend}\",state=\"well\"}} 0")).await?;
+    }
+    let told = get(port, "/metrics").await?;
+    drop(gateway);
+    Ok(told)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_watched_is_exported_and_what_is_exported_is_documented() -> anyhow::Result<()> {
     let (dir, port) = (tempfile::tempdir()?, free_port()?);
@@ -153,7 +172,8 @@ async fn what_is_watched_is_exported_and_what_is_exported_is_documented() -> any
     node.stop().await?;
     assert!(!text.contains("secret"), "a prompt is in the metrics");
 
-    let exported = exported(text);
+    let of_gateway = tokio::time::timeout(Duration::from_secs(30), of_a_gateway()).await??;
+    let exported = exported(&format!("{text}\n{of_gateway}"));
     let names: BTreeSet<String> = exported.kinds.keys().cloned().collect();
     assert_eq!(exported.kinds, documented(), "what is exported is what deploy/observability/README.md tells");
     let dashboard: serde_json::Value = serde_json::from_str(&file("grafana-dashboard.json"))?;
