@@ -136,7 +136,7 @@ impl Metrics {
     ) {
         let gauge = self.meter.u64_observable_gauge(name).with_description(help);
         // It lives as long as the meter; the handle only names it.
-        drop(gauge.with_callback(move |told| look().iter().for_each(|(n, labels)| told.observe(*n, labels))).build());
+        let _ = gauge.with_callback(move |told| look().iter().for_each(|(n, labels)| told.observe(*n, labels))).build();
     }
 
     /// A number of bytes that are held now.
