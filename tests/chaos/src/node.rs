@@ -48,6 +48,18 @@ impl Node {
         Ok(kib / 1024.0)
     }
 
+    /// Ticks of the processors that it has used: comparable with each other.
+    pub(crate) fn processor_ticks(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name, in brackets, may hold anything; behind it come the state and then numbers, of which user and system time
+        // are the 12th and 13th.
+        let (_, fields) = stat.rsplit_once(')').context("a process has a name")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks =
+            |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("a process has times");
+        Ok(ticks(11)? + ticks(12)?)
+    }
+
     /// Files and sockets that it has open.
     pub(crate) fn open_files(&self) -> anyhow::Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())

@@ -28,10 +28,10 @@ const CLIENTS: usize = 8;
 pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
     let node = Node::start(runs.binaries, runs.dir, &runs.model, "admission.max_queued = 16\n").await?;
     let seconds = runs.scaled(60) as f64;
-    let peak = peak(&node, Duration::from_secs_f64(seconds / 3.0)).await?;
-    let before = node.resident_mib()?;
+    let (peak, of_peak) = peak(&node, Duration::from_secs_f64(seconds / 3.0)).await?;
+    let (before, ticks) = (node.resident_mib()?, node.processor_ticks()?);
     let (ended, took) = flood(&node, peak * TIMES, Duration::from_secs_f64(seconds)).await?;
-    let after = node.resident_mib()?;
+    let (after, ticks) = (node.resident_mib()?, node.processor_ticks()? - ticks);
 
     let done = ended.iter().filter(|asked| matches!(asked.end, End::Done(_))).count();
     let refused: Vec<&Asked> = ended.iter().filter(|asked| matches!(asked.end, End::Refused { .. })).collect();
@@ -55,6 +55,9 @@ pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
     let _ = writeln!(text, "| asked, requests/s | {:.1} | |", ended.len() as f64 / seconds);
     let _ =
         writeln!(text, "| served, requests/s | {goodput:.1} ({:.2}) | {GOODPUT_GOAL} of the first |", goodput / peak);
+    // The clients of a flood take from the same processors what the node then lacks.
+    let thrift = done as f64 / ticks / of_peak;
+    let _ = writeln!(text, "| served for the processor time that the node had, to before | {thrift:.2} | |");
     let _ = writeln!(text, "| refused | {refused}, {silent} without saying when to come back | all say |");
     let _ = writeln!(
         text,
@@ -83,8 +86,8 @@ pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
     Ok(Section { name: "overload", title: "Overload", text, misses })
 }
 
-/// Requests a second that clients get which wait for each answer.
-async fn peak(node: &Node, lasting: Duration) -> anyhow::Result<f64> {
+/// Requests a second that clients get which wait for each answer, and those for a tick of the node's processor time.
+async fn peak(node: &Node, lasting: Duration) -> anyhow::Result<(f64, f64)> {
     let client = node.client(once())?;
     let count = |began: Instant, lasting: Duration| {
         let client = &client;
@@ -99,9 +102,10 @@ async fn peak(node: &Node, lasting: Duration) -> anyhow::Result<f64> {
     };
     // The first second warms up.
     count(Instant::now(), Duration::from_secs(1)).await;
-    let rate = count(Instant::now(), lasting).await;
+    let (began, ticks) = (Instant::now(), node.processor_ticks()?);
+    let rate = count(began, lasting).await;
     anyhow::ensure!(rate > 0.0, "nothing was served without overload");
-    Ok(rate)
+    Ok((rate, rate * began.elapsed().as_secs_f64() / (node.processor_ticks()? - ticks)))
 }
 
 /// Requests at a rate that nothing slows down; with the time until the last has ended.

@@ -51,7 +51,7 @@ pub const CHECKS: [Check; 22] = [
             "overload",
             &["services/gateway/tests/lifecycle.rs::a_full_queue_refuses_with_the_time_to_come_back"],
         ),
-        "goodput is 0.87 of the peak, with the clients on the same two cores",
+        "goodput was 0.85, 0.87 and 0.91 of the peak in three runs, with the clients on the same two cores",
     ),
     measured(
         "SIGKILL of every service: failed over, or a typed status",
