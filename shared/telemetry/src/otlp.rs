@@ -13,17 +13,10 @@ use post::Post;
 ///
 /// Errors: the exporter cannot be built, or there is no tokio runtime for its connection.
 pub(crate) fn spans(endpoint: &str, protocol: OtlpProtocol) -> Result<SpanExporter, TelemetryError> {
-    let runtime = runtime()?;
     let builder = SpanExporter::builder();
     let built = match protocol {
-        OtlpProtocol::Grpc => builder.with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build(),
-        OtlpProtocol::Http => builder
-            .with_http()
-            .with_http_client(Post::new(runtime))
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(below(endpoint, "v1/traces"))
-            .with_timeout(EXPORT_TIMEOUT)
-            .build(),
+        OtlpProtocol::Grpc => over_grpc(builder.with_tonic(), endpoint)?.build(),
+        OtlpProtocol::Http => over_http(builder.with_http(), endpoint, "v1/traces")?.build(),
     };
     built.map_err(|error| TelemetryError::Exporter(error.to_string()))
 }
@@ -32,19 +25,27 @@ pub(crate) fn spans(endpoint: &str, protocol: OtlpProtocol) -> Result<SpanExport
 ///
 /// Errors: as for [`spans`].
 pub(crate) fn metrics(endpoint: &str, protocol: OtlpProtocol) -> Result<MetricExporter, TelemetryError> {
-    let runtime = runtime()?;
     let builder = MetricExporter::builder();
     let built = match protocol {
-        OtlpProtocol::Grpc => builder.with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build(),
-        OtlpProtocol::Http => builder
-            .with_http()
-            .with_http_client(Post::new(runtime))
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(below(endpoint, "v1/metrics"))
-            .with_timeout(EXPORT_TIMEOUT)
-            .build(),
+        OtlpProtocol::Grpc => over_grpc(builder.with_tonic(), endpoint)?.build(),
+        OtlpProtocol::Http => over_http(builder.with_http(), endpoint, "v1/metrics")?.build(),
     };
     built.map_err(|error| TelemetryError::Exporter(error.to_string()))
+}
+
+/// The gRPC client needs a runtime too, and panics where there is none.
+fn over_grpc<B: WithExportConfig>(builder: B, endpoint: &str) -> Result<B, TelemetryError> {
+    runtime()?;
+    Ok(builder.with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT))
+}
+
+fn over_http<B: WithExportConfig + WithHttpConfig>(
+    builder: B,
+    endpoint: &str,
+    path: &str,
+) -> Result<B, TelemetryError> {
+    let builder = builder.with_http_client(Post::new(runtime()?)).with_protocol(Protocol::HttpBinary);
+    Ok(builder.with_endpoint(below(endpoint, path)).with_timeout(EXPORT_TIMEOUT))
 }
 
 fn runtime() -> Result<Handle, TelemetryError> {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,26 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = BUILT.get_or_init(|| build().map_err(|e| format!("{e:#}"))).clone().map_err(anyhow::Error::msg)?;
     Ok(folder.join(name))
+}
+
+/// Has a program judge a configuration file, with these variables and none of this process's own.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn check(program: &str, file: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Output> {
+    let mut command = Command::new(binary(program)?);
+    Ok(command.arg("--config").arg(file).arg("--check").env_clear().envs(variables.iter().copied()).output()?)
+}
+
+/// [`check`], which must find nothing wrong.
+///
+/// # Errors
+/// What the program refuses, and why.
+pub fn accepted(program: &str, file: &Path, variables: &[(&str, &str)]) -> anyhow::Result<()> {
+    let output = check(program, file, variables)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{program} refuses {} with {variables:?}: {said}", file.display());
+    Ok(())
 }
 
 fn build() -> anyhow::Result<PathBuf> {

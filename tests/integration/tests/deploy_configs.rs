@@ -1,10 +1,9 @@
 //! Every configuration file in deploy/ is taken by the program that it is for, as it is started there.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
-use integration::processes::binary;
+use integration::processes::{accepted, check};
 use serde_json::Value;
 
 /// Programs and the configuration files that are theirs.
@@ -18,20 +17,6 @@ const FILES: [(&str, &str); 5] = [
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
-}
-
-/// Has a program judge a file, with these variables and none of this process's own.
-fn check(program: &str, file: &Path, variables: &[(String, String)]) -> anyhow::Result<Output> {
-    let variables = variables.iter().map(|(name, value)| (name, value));
-    let mut command = Command::new(binary(program)?);
-    Ok(command.arg("--config").arg(file).arg("--check").env_clear().envs(variables).output()?)
-}
-
-fn accepted(program: &str, file: &Path, variables: &[(String, String)]) -> anyhow::Result<()> {
-    let output = check(program, file, variables)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} refuses {} with {variables:?}: {said}", file.display());
-    Ok(())
 }
 
 #[test]
@@ -69,9 +54,9 @@ fn a_check_refuses_what_a_start_would() -> anyhow::Result<()> {
 }
 
 /// What compose makes of `${NAME:-default}` where NAME is not set.
-fn default(value: &str) -> String {
+fn default(value: &str) -> &str {
     let inner = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    inner.and_then(|inner| inner.split_once(":-")).map_or(value, |(_, default)| default).to_owned()
+    inner.and_then(|inner| inner.split_once(":-")).map_or(value, |(_, default)| default)
 }
 
 /// Compose services, with the variables that they are given there.
@@ -91,8 +76,8 @@ fn every_container_of_compose_is_accepted() -> anyhow::Result<()> {
                 FILES.iter().find(|(_, known)| Path::new(known).ends_with(name)).context("a file of ours")?;
             ensure!(word(0)? == *program, "{} is given {path}", word(0)?);
             let variables = service["environment"].as_object().context("variables")?.iter();
-            let variables: Vec<(String, String)> =
-                variables.map(|(name, value)| (name.clone(), default(value.as_str().unwrap_or_default()))).collect();
+            let variables: Vec<(&str, &str)> =
+                variables.map(|(name, value)| (&**name, default(value.as_str().unwrap_or_default()))).collect();
             accepted(program, &deploy().join("config").join(path), &variables)?;
         }
     }

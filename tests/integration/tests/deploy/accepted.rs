@@ -2,26 +2,15 @@
 //! that are set.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
-use integration::processes::binary;
+use integration::processes::accepted;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 
 use crate::objects::{containers, mounted_config, name};
 use crate::yaml::{list, text};
 use crate::{OVERLAYS, overlay};
-
-/// Has a program judge a configuration file, with these variables and none of this process's own.
-fn accepted(program: &str, file: &Path, variables: &[(&str, &str)]) -> anyhow::Result<()> {
-    let mut command = Command::new(binary(program)?);
-    command.arg("--config").arg(file).arg("--check").env_clear().envs(variables.iter().copied());
-    let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} refuses {variables:?}: {said}");
-    Ok(())
-}
 
 /// Where a pod's Secret is mounted, if it has one.
 fn secret(deployment: &Value) -> Option<&str> {
