@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use unipic_imaging::Rgb8;
 use unipic_models::vae;
 use unipic_nn::{Build, Ops};
@@ -76,13 +76,11 @@ impl Autoencoder {
 
     /// The picture that comes back, and the mean absolute error.
     fn reconstruct(&self, picture: &Rgb8) -> Result<(Rgb8, f64), Failed> {
-        let pixels: Vec<f32> = picture.data.iter().map(|value| f32::from(*value) / 127.5 - 1.0).collect();
-        let x = Tensor::from_vec(pixels, (SIDE, SIDE, 3), &Device::Cpu)?.permute((2, 0, 1))?.unsqueeze(0)?;
-        let mean = self.encoder.moments(&x.contiguous()?)?.narrow(1, 0, self.channels)?;
+        let x = vae::pixels_from_u8(&picture.data, SIDE, SIDE, &Device::Cpu)?;
+        let mean = self.encoder.moments(&x)?.narrow(1, 0, self.channels)?;
         let y = self.decoder.render(&mean)?;
         let lost = (&y - &x)?.abs()?.mean_all()?.to_scalar::<f32>()?;
-        let values: Vec<f32> = y.squeeze(0)?.permute((1, 2, 0))?.flatten_all()?.to_vec1()?;
-        let data = values.iter().map(|value| (127.5 * value + 128.0).clamp(0.0, 255.0) as u8).collect();
+        let data = vae::pixels_to_u8(&y.squeeze(0)?)?;
         Ok((Rgb8 { data, ..picture.clone() }, f64::from(lost)))
     }
 }

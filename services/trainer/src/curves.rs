@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use unipic_imaging::Rgb8;
+use unipic_imaging::{LETTER, Rgb8, dot, write};
 
-use crate::letters::{LETTER, dot, write};
 use crate::report::StepReport;
 
 const WIDTH: usize = 800;

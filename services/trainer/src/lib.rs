@@ -11,7 +11,6 @@ mod data;
 mod draws;
 mod error;
 mod folder;
-mod letters;
 mod optimizer;
 mod parameters;
 mod pixels;

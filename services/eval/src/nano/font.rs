@@ -1,32 +1,15 @@
-//! Words on a picture, in letters of eight by eight pixels.
+//! What a sheet is laid out with: lines of words, rectangles and pictures.
 
-use font8x8::legacy::BASIC_LEGACY;
-use unipic_imaging::Rgb8;
-
-/// Width of a letter in pixels.
-pub(crate) const LETTER: usize = 8;
+use unipic_imaging::{LETTER, Rgb8, dot};
 
 /// Height of a line in pixels: a letter and two pixels of space.
-pub(crate) const LINE: usize = 10;
-
-/// Writes a line of text with its top left corner at (x, y). What does not fit is cut off; letters that the font does not
-/// have are question marks.
-pub(crate) fn write(image: &mut Rgb8, x: usize, y: usize, text: &str, colour: [u8; 3]) {
-    for (at, letter) in text.chars().enumerate() {
-        let glyph = BASIC_LEGACY.get(letter as usize).unwrap_or(&BASIC_LEGACY['?' as usize]);
-        for (row, bits) in glyph.iter().enumerate() {
-            for column in (0..8).filter(|column| bits >> column & 1 == 1) {
-                put(image, x + at * LETTER + column, y + row, colour);
-            }
-        }
-    }
-}
+pub(crate) const LINE: usize = LETTER + 2;
 
 /// Colours a rectangle; what does not fit is cut off.
 pub(crate) fn fill(image: &mut Rgb8, x: usize, y: usize, width: usize, height: usize, colour: [u8; 3]) {
     for row in y..y + height {
         for column in x..x + width {
-            put(image, column, row, colour);
+            dot(image, (column, row), colour);
         }
     }
 }
@@ -35,17 +18,7 @@ pub(crate) fn fill(image: &mut Rgb8, x: usize, y: usize, width: usize, height: u
 pub(crate) fn lay(image: &mut Rgb8, x: usize, y: usize, picture: &Rgb8) {
     for (at, pixel) in picture.data.as_chunks::<3>().0.iter().enumerate() {
         let (column, row) = (at % picture.width as usize, at / picture.width as usize);
-        put(image, x + column, y + row, *pixel);
-    }
-}
-
-fn put(image: &mut Rgb8, x: usize, y: usize, colour: [u8; 3]) {
-    let width = image.width as usize;
-    let at = (y * width + x) * 3;
-    if x < width
-        && let Some(pixel) = image.data.get_mut(at..at + 3)
-    {
-        pixel.copy_from_slice(&colour);
+        dot(image, (x + column, y + row), *pixel);
     }
 }
 
@@ -92,18 +65,5 @@ mod tests {
         assert_eq!(wrap("one two three four", 5, 2), ["one", "two.."]);
         assert_eq!(wrap("", 5, 2), [""]);
         assert_eq!(wrap("ab", 0, 9), ["a", "b"]);
-    }
-
-    #[test]
-    fn letters_are_drawn_where_they_belong_and_nowhere_else() {
-        let mut image = Rgb8::filled(20, 10, [255; 3]);
-        write(&mut image, 1, 1, "I\u{1F600}", [0; 3]);
-        let ink = |from: usize, to: usize| {
-            let dark = image.data.iter().step_by(3).enumerate().filter(|(_, value)| **value == 0);
-            dark.filter(|(at, _)| (from..to).contains(&(at % 20))).count()
-        };
-        assert!(ink(1, 9) > 10 && ink(9, 17) > 10);
-        assert_eq!(ink(0, 1) + ink(17, 20), 0);
-        write(&mut image, 18, 8, "cut off", [0; 3]);
     }
 }

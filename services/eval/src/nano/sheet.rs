@@ -1,8 +1,8 @@
 //! The contact sheet: pictures with their prompts and verdicts, a row a group, framed green or red.
 
-use unipic_imaging::{DecodeLimits, Format, Rgb8, decode, encode, resize_bicubic};
+use unipic_imaging::{DecodeLimits, Format, LETTER, Rgb8, decode, encode, resize_bicubic, write};
 
-use super::font::{LETTER, LINE, fill, lay, wrap, write};
+use super::font::{LINE, fill, lay, wrap};
 use super::{Item, Section};
 use crate::EvalError;
 use crate::files::{self, Folder};
@@ -39,7 +39,7 @@ pub(crate) fn draw(folder: &Folder, items: &[Item], per_group: usize) -> Result<
     let mut sheet = Rgb8::filled((widest + GAP) as u32, (rows.len() * height + GAP) as u32, PAPER);
     for (at, (title, row)) in rows.iter().enumerate() {
         let top = GAP + at * height;
-        write(&mut sheet, GAP, top, title, INK);
+        write(&mut sheet, (GAP, top), title, INK);
         let mut left = GAP;
         for item in row {
             cell(&mut sheet, left, top + LINE + GAP / 2, folder, item)?;
@@ -86,7 +86,7 @@ fn cell(sheet: &mut Rgb8, x: usize, y: usize, folder: &Folder, item: &Item) -> R
     let prompt = wrap(&item.prompt, letters, PROMPT_LINES).into_iter().map(|line| (line, INK));
     let reason = wrap(&item.said, letters, REASON_LINES).into_iter().map(|line| (line, WRONG));
     for (line, colour) in prompt.chain(reason) {
-        write(sheet, x, top, &line, colour);
+        write(sheet, (x, top), &line, colour);
         top += LINE;
     }
     Ok(())
