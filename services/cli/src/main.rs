@@ -39,6 +39,10 @@ use args::{Cli, Command, Data};
 use failure::Stopped;
 use progress::Progress;
 
+/// Tensors of a pass come and go by the hundred; the system's allocator gives their pages back and takes them anew each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A released folder's pickles are read by this program started again: before any thread and any flag.
     if let Some(code) = unipic_weights::pickle::child_main() {

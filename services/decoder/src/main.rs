@@ -11,6 +11,10 @@ use unipic_decoder::config::Config;
 use unipic_decoder::server;
 use unipic_serving::{Ops, stop_signal};
 
+/// Tensors of a pass come and go by the hundred; the system's allocator gives their pages back and takes them anew each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves the shared autoregressive decoder of UniPic: the language model and its tokenizer.
 ///
 /// Every setting can stand in the file, in a variable (UNIPIC_DECODER_MODEL, UNIPIC_DECODER_TELEMETRY__OTLP_ENDPOINT)

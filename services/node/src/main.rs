@@ -9,6 +9,10 @@ use figment::providers::Serialized;
 use serde::Serialize;
 use unipic_node::{Config, Node};
 
+/// Tensors of a pass come and go by the hundred; the system's allocator gives their pages back and takes them anew each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// All four services of unipic in one process on one device. Settings come from a file, then UNIPIC_NODE_* variables
 /// (UNIPIC_NODE_LIMITS__MAX_N is `limits.max_n`), then flags.
 #[derive(Debug, Parser, Serialize)]

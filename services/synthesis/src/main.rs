@@ -11,6 +11,10 @@ use unipic_serving::{Ops, stop_signal};
 use unipic_synthesis::config::Config;
 use unipic_synthesis::server;
 
+/// Tensors of a pass come and go by the hundred; the system's allocator gives their pages back and takes them anew each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves the synthesis part of UniPic: it draws and edits images with the help of a decoder service.
 ///
 /// Every setting can stand in the file, in a variable (UNIPIC_SYNTHESIS_MODEL, UNIPIC_SYNTHESIS_TELEMETRY__OTLP_ENDPOINT)

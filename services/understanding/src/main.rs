@@ -11,6 +11,10 @@ use unipic_serving::{Ops, stop_signal};
 use unipic_understanding::config::Config;
 use unipic_understanding::server;
 
+/// Tensors of a pass come and go by the hundred; the system's allocator gives their pages back and takes them anew each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves the understanding part of UniPic: it shows images to the language model.
 ///
 /// Every setting can stand in the file, in a variable (UNIPIC_UNDERSTANDING_MODEL, UNIPIC_UNDERSTANDING_TELEMETRY__OTLP_ENDPOINT)

@@ -13,7 +13,7 @@ mod encoder;
 mod grid;
 mod positions;
 
-pub use block::{Block, Stack};
+pub use block::{Asked, Block, Stack};
 pub use decoder::{Canvas, Decoder};
 pub use encoder::{Encoder, Visible};
 pub use grid::ImageGrid;

@@ -2,7 +2,7 @@
 //! section 1).
 
 use candle_core::{DType, Result, Tensor};
-use unipic_nn::activation::silu;
+use unipic_nn::activation::Function;
 use unipic_nn::{Build, Linear};
 use unipic_weights::config::ModelConfig;
 
@@ -56,6 +56,6 @@ impl Projector {
     /// # Errors
     /// When shapes or devices do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(&silu(&self.first.forward(&x.to_dtype(self.dtype)?)?)?)
+        self.second.forward(&self.first.forward_then(&x.to_dtype(self.dtype)?, Function::Silu)?)
     }
 }

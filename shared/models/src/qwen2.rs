@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor};
 use unipic_nn::rope::Angles;
-use unipic_nn::{AttentionSegment, Build, KvCache, Linear, LinearFormat, Mask, RmsNorm, Rotary};
+use unipic_nn::{AttentionSegment, Build, KvCache, Linear, LinearFormat, Mask, RmsNorm, Rotary, Shares};
 use unipic_weights::config::LlmConfig;
 
 use layer::Layer;
@@ -27,6 +27,7 @@ pub struct Model {
     norm: RmsNorm,
     output: Linear,
     rotary: Rotary,
+    shares: Shares,
     /// Dtype of hidden states.
     dtype: DType,
 }
@@ -87,6 +88,7 @@ impl Model {
             norm: RmsNorm::load(&model.pp("norm"), config.hidden_size, config.rms_norm_eps)?,
             output,
             rotary: Rotary::new(config.head_dim(), config.rope_theta),
+            shares: Shares::new(build, config.num_hidden_layers * Layer::n_weights(config)),
             dtype: build.tensors.dtype(),
         })
     }
@@ -125,9 +127,17 @@ impl Model {
     /// When the runs do not add up to T, or shapes, dtypes or devices do not fit. Caches that were being appended to
     /// are then useless.
     pub fn forward(&self, x: &Tensor, runs: &mut [Run<'_>]) -> Result<Tensor> {
-        let angles = self.angles(x, runs)?;
-        let x = self.pass(0..self.layers.len(), x.to_dtype(self.dtype)?, &angles, runs)?;
-        self.norm.forward(&x)
+        check_rows(x, runs)?;
+        self.shares.run(
+            runs,
+            |run| run.n_rows,
+            x,
+            |runs, x| {
+                let angles = self.angles(x, runs)?;
+                let x = self.pass(0..self.layers.len(), x.to_dtype(self.dtype)?, &angles, runs)?;
+                self.norm.forward(&x)
+            },
+        )
     }
 
     /// The same, and the states that the last layer reads: what it finds there, it can still use.
@@ -137,6 +147,7 @@ impl Model {
     /// # Errors
     /// As [`Model::forward`].
     pub fn forward_watched(&self, x: &Tensor, runs: &mut [Run<'_>]) -> Result<(Tensor, Tensor)> {
+        check_rows(x, runs)?;
         let angles = self.angles(x, runs)?;
         let last = self.layers.len().saturating_sub(1);
         let watched = self.pass(0..last, x.to_dtype(self.dtype)?, &angles, runs)?;
@@ -146,10 +157,6 @@ impl Model {
 
     /// The rotary angles of all rows.
     fn angles(&self, x: &Tensor, runs: &[Run<'_>]) -> Result<Angles> {
-        let n_rows: usize = runs.iter().map(|run| run.n_rows).sum();
-        if n_rows != x.dim(0)? {
-            candle_core::bail!("runs of {n_rows} rows over a matrix of {}", x.dim(0)?);
-        }
         self.rotary.angles(&positions(runs), x.device())
     }
 
@@ -159,7 +166,7 @@ impl Model {
             let segments: Vec<AttentionSegment> = runs.iter().map(|run| segment(run, i)).collect();
             let (y, k, v) = layer.attention(&x, angles, &segments)?;
             append(runs, i, &k, &v)?;
-            x = layer.mlp(&(x + y)?)?;
+            x = layer.mlp(&y)?;
         }
         Ok(x)
     }
@@ -173,6 +180,14 @@ impl Model {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.output.forward(hidden)?.to_dtype(DType::F32)
     }
+}
+
+fn check_rows(x: &Tensor, runs: &[Run<'_>]) -> Result<()> {
+    let n_rows: usize = runs.iter().map(|run| run.n_rows).sum();
+    if n_rows != x.dim(0)? {
+        candle_core::bail!("runs of {n_rows} rows over a matrix of {}", x.dim(0)?);
+    }
+    Ok(())
 }
 
 /// Positions of all packed rows.

@@ -3,8 +3,8 @@
 //! Its pooling head is known to the checkpoint and never built: understanding uses every patch's state, not one vector.
 
 use candle_core::{DType, Result, Tensor};
-use unipic_nn::activation::gelu_tanh;
-use unipic_nn::{AttentionSegment, Build, HeadLayout, LayerNorm, Linear, LinearFormat, Ops, attend};
+use unipic_nn::activation::Function;
+use unipic_nn::{AttentionSegment, Build, HeadLayout, LayerNorm, Linear, LinearFormat, Ops, Shares, attend};
 use unipic_weights::config::SiglipConfig;
 
 /// The vision tower up to `post_layernorm`.
@@ -17,6 +17,7 @@ pub struct Encoder {
     patch_size: usize,
     image_size: usize,
     n_channels: usize,
+    shares: Shares,
     dtype: DType,
 }
 
@@ -38,6 +39,7 @@ impl Encoder {
             patch_size: config.patch_size,
             image_size: config.image_size,
             n_channels: config.num_channels,
+            shares: Shares::new(build, config.num_hidden_layers * Layer::n_weights(config)),
             dtype: build.tensors.dtype(),
         })
     }
@@ -62,12 +64,17 @@ impl Encoder {
         let n_images = pixels.dim(0)?;
         let patches = self.patches(&pixels.to_dtype(self.dtype)?)?;
         let positions = self.position_embedding.repeat((n_images, 1))?;
-        let mut x = (self.patch_embedding.forward(&patches)? + positions)?;
-        let segments = vec![AttentionSegment::full(self.position_embedding.dim(0)?); n_images];
-        for layer in &self.layers {
-            x = layer.forward(x, &segments)?;
-        }
-        self.post_layernorm.forward(&x)
+        let x = self.patch_embedding.forward_onto(&patches, &positions)?;
+        let mut segments = vec![AttentionSegment::full(self.position_embedding.dim(0)?); n_images];
+        self.shares.run(
+            &mut segments,
+            |segment| segment.n_rows,
+            &x,
+            |segments, x| {
+                let x = self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(x, segments))?;
+                self.post_layernorm.forward(&x)
+            },
+        )
     }
 
     /// `[B, C, S, S]` → `[B·n_tokens, C·p·p]`: patches in raster order, each channels first as the kernel is stored.
@@ -108,6 +115,11 @@ struct Layer {
 }
 
 impl Layer {
+    /// Weights of a layer's products.
+    fn n_weights(config: &SiglipConfig) -> usize {
+        config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
+    }
+
     fn load(build: &Build, config: &SiglipConfig) -> Result<Self> {
         let (width, n_heads) = (config.hidden_size, config.num_attention_heads);
         let attention = |name: &str| Linear::load(&build.pp("self_attn").pp(name), width, width);
@@ -132,9 +144,8 @@ impl Layer {
         let h = self.norm1.forward(&x)?;
         let (q, k, v) = (self.q.forward(&h)?, self.k.forward(&h)?, self.v.forward(&h)?);
         let mixed = attend(self.ops, &q, &k, &v, segments, self.layout)?;
-        let x = (x + self.out.forward(&mixed)?)?;
-        let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
-        let h = self.fc2.forward(&gelu_tanh(&h)?)?;
-        x + h
+        let x = self.out.forward_onto(&mixed, &x)?;
+        let h = self.fc1.forward_then(&self.norm2.forward(&x)?, Function::GeluTanh)?;
+        self.fc2.forward_onto(&h, &x)
     }
 }

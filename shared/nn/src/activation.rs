@@ -6,15 +6,16 @@
 use candle_core::{Result, Tensor};
 
 use crate::grad;
-use crate::kernels::pointwise::Function;
-use crate::kernels::tensor::is_cpu_f32;
+use crate::kernels::pointwise;
+pub use crate::kernels::pointwise::Function;
+use crate::kernels::tensor::{is_cpu_f32, values};
 
 /// GELU by the error function (MAR's MLPs).
 ///
 /// # Errors
 /// When the dtype has no such operation.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    map(Function::GeluErf, x, Tensor::gelu_erf)
+    map(Function::GeluErf, x)
 }
 
 /// GELU by its tanh approximation (SigLIP2).
@@ -22,7 +23,7 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the dtype has no such operation.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    map(Function::GeluTanh, x, Tensor::gelu)
+    map(Function::GeluTanh, x)
 }
 
 /// x·sigmoid(x), also called swish.
@@ -30,7 +31,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the dtype has no such operation.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    map(Function::Silu, x, Tensor::silu)
+    map(Function::Silu, x)
 }
 
 /// silu(gate)·up (Qwen2.5's MLPs), in one pass over memory.
@@ -75,9 +76,32 @@ pub fn gate(x: &Tensor, h: &Tensor, modulation: &Tensor) -> Result<Tensor> {
     x + (modulation.narrow(1, 2 * width, width)? * h)?
 }
 
-fn map(function: Function, x: &Tensor, composed: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    if !is_cpu_f32(x) {
-        return composed(x);
+/// x + y of the same shape. candle adds large matrices on threads of its own, which spin beside ours and take their
+/// processors; where no gradient is recorded this stays on ours.
+///
+/// # Errors
+/// When shapes, dtypes or devices do not fit.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if !(is_cpu_f32(x) && is_cpu_f32(y) && x.dims() == y.dims()) || x.track_op() || y.track_op() {
+        return x + y;
     }
-    grad::pointwise::map(function, x)
+    let (x, y) = (x.contiguous()?, y.contiguous()?);
+    let ((x_storage, x_layout), (y_storage, y_layout)) = (x.storage_and_layout(), y.storage_and_layout());
+    let sums = pointwise::add(values(&x_storage, x_layout)?, values(&y_storage, y_layout)?);
+    Tensor::from_vec(sums, x.shape(), x.device())
+}
+
+/// A function of every value.
+///
+/// # Errors
+/// When the dtype has no such operation.
+pub fn map(function: Function, x: &Tensor) -> Result<Tensor> {
+    if is_cpu_f32(x) {
+        return grad::pointwise::map(function, x);
+    }
+    match function {
+        Function::Silu => x.silu(),
+        Function::GeluTanh => x.gelu(),
+        Function::GeluErf => x.gelu_erf(),
+    }
 }

@@ -63,18 +63,19 @@ pub fn attend(
     check(q, k, v, segments, layout)?;
     let past_fits = segments.iter().flat_map(|s| &s.past).all(|(k, v)| is_cpu_f32(k) && is_cpu_f32(v));
     if ops == Ops::Inference && past_fits && [q, k, v].into_iter().all(is_cpu_f32) {
-        return attend_fused(q, k, v, segments, layout);
+        return attend_fused(q, Some([k, v]), segments, layout);
     }
     if ops == Ops::Training && grad::takes([q, k, v]) && segments.iter().all(|s| s.past.is_empty()) {
         return grad::attention::attend(q, k, v, segments, layout);
     }
-    attend_segments(ops, [q, k, v], segments, layout, None)
+    attend_segments(ops, q, Some([k, v]), segments, layout, None)
 }
 
-/// The composed form, segment after segment.
+/// The composed form, segment after segment; `own` are keys and values of the rows themselves, if they bring any.
 fn attend_segments(
     ops: Ops,
-    [q, k, v]: [&Tensor; 3],
+    q: &Tensor,
+    own: Option<[&Tensor; 2]>,
     segments: &[AttentionSegment],
     layout: HeadLayout,
     dropout: Option<Dropout>,
@@ -83,8 +84,9 @@ fn attend_segments(
     let mut out = Vec::with_capacity(segments.len());
     for (segment, place) in segments.iter().zip(0..) {
         let rows = |t: &Tensor| t.narrow(0, first_row, segment.n_rows);
+        let own = own.map(|[k, v]| Ok::<_, candle_core::Error>((rows(k)?, rows(v)?))).transpose()?;
         let weighing = Weighing { ops, layout, dropout: dropout.map(|dropout| dropout.at(place)) };
-        out.push(attend_composed(weighing, &rows(q)?, &rows(k)?, &rows(v)?, segment)?);
+        out.push(attend_composed(weighing, &rows(q)?, own, segment)?);
         first_row += segment.n_rows;
     }
     Tensor::cat(&out, 0)
@@ -105,6 +107,42 @@ pub fn attend_joint(ops: Ops, qkv: &Tensor, segments: &[AttentionSegment], layou
     attend(ops, &q, &k, &v, segments, layout)
 }
 
+/// The same for some rows, which see all rows of their segments: those rows of [`attend_joint`], without the others. On CPU
+/// for inference with the same bits.
+///
+/// Shapes: `qkv` `[T, 3·n_heads·head_dim]`, `rows` `[ΣR]` of u32, ascending → `[ΣR, n_heads·head_dim]`; `segments` has, in
+/// order, how many of a segment's rows are asked for and how many it has.
+///
+/// # Errors
+/// As [`attend`].
+pub fn attend_joint_asked(
+    ops: Ops,
+    qkv: &Tensor,
+    rows: &Tensor,
+    segments: &[(usize, usize)],
+    layout: HeadLayout,
+) -> Result<Tensor> {
+    let whole: Vec<_> = segments.iter().map(|&(_, n)| AttentionSegment::full(n)).collect();
+    check_joint(qkv, &whole, layout)?;
+    let n_asked: usize = segments.iter().map(|(n_asked, _)| n_asked).sum();
+    if rows.dims() != [n_asked] {
+        candle_core::bail!("{:?} rows for segments that ask for {n_asked}", rows.shape());
+    }
+    let ([_, k, v], [q, ..]) = (parts(qkv, layout)?, parts(&qkv.index_select(rows, 0)?, layout)?);
+    let mut first = 0;
+    let mut asking = Vec::with_capacity(segments.len());
+    for &(n_asked, n_rows) in segments {
+        let past = vec![(k.narrow(0, first, n_rows)?, v.narrow(0, first, n_rows)?)];
+        asking.push(AttentionSegment { n_rows: n_asked, past, mask: Mask::Full });
+        first += n_rows;
+    }
+    // All keys and values are past ones here: the asked rows bring none of their own.
+    match ops == Ops::Inference && is_cpu_f32(&q) {
+        true => attend_fused(&q, None, &asking, layout),
+        false => attend_segments(ops, &q, None, &asking, layout, None),
+    }
+}
+
 /// The same with a share of the attention's weights dropped, for training. Always composed, with all scores in memory:
 /// slower than the fused form, which never has the weights as a whole.
 ///
@@ -121,7 +159,7 @@ pub fn attend_joint_dropping(
     check_joint(qkv, segments, layout)?;
     let [q, k, v] = parts(qkv, layout)?;
     check(&q, &k, &v, segments, layout)?;
-    attend_segments(Ops::Reference, [&q, &k, &v], segments, layout, Some(dropout))
+    attend_segments(Ops::Reference, &q, Some([&k, &v]), segments, layout, Some(dropout))
 }
 
 /// Holds queries, keys and values side by side against the segments and the layout.
@@ -161,8 +199,7 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[AttentionSegment], layo
 /// The tiled form on CPU in f32.
 fn attend_fused(
     q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    own: Option<[&Tensor; 2]>,
     segments: &[AttentionSegment],
     layout: HeadLayout,
 ) -> Result<Tensor> {
@@ -173,8 +210,10 @@ fn attend_fused(
         for (k, v) in &segment.past {
             chunks.push((k.contiguous()?, v.contiguous()?));
         }
-        let rows = |t: &Tensor| t.narrow(0, first_row, segment.n_rows)?.contiguous();
-        chunks.push((rows(k)?, rows(v)?));
+        if let Some([k, v]) = own {
+            let rows = |t: &Tensor| t.narrow(0, first_row, segment.n_rows)?.contiguous();
+            chunks.push((rows(k)?, rows(v)?));
+        }
         owned.push((first_row, segment, chunks));
         first_row += segment.n_rows;
     }
@@ -197,16 +236,9 @@ fn attend_fused(
 
 /// The form composed of candle's operations, one segment at a time. For inference the query rows go in blocks, so that
 /// scores of [`SCORES`] values stand in memory at most; training needs them all.
-fn attend_composed(
-    weighing: Weighing,
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    segment: &AttentionSegment,
-) -> Result<Tensor> {
+fn attend_composed(weighing: Weighing, q: &Tensor, own: Option<LayerKv>, segment: &AttentionSegment) -> Result<Tensor> {
     let HeadLayout { n_heads, n_kv_heads, head_dim } = weighing.layout;
-    let keys: Vec<&Tensor> = segment.past.iter().map(|(k, _)| k).chain([k]).collect();
-    let values: Vec<&Tensor> = segment.past.iter().map(|(_, v)| v).chain([v]).collect();
+    let (keys, values): (Vec<&Tensor>, Vec<&Tensor>) = segment.past.iter().chain(&own).map(|(k, v)| (k, v)).unzip();
     let (k, v) = (Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?);
     let (t, s) = (q.dim(0)?, k.dim(0)?);
     if t == 0 {

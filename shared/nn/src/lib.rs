@@ -22,8 +22,11 @@ mod memory;
 pub mod norm;
 pub mod ops;
 pub mod rope;
+pub mod shares;
 
-pub use attention::{AttentionSegment, HeadLayout, Mask, attend, attend_joint, attend_joint_dropping};
+pub use attention::{
+    AttentionSegment, HeadLayout, Mask, attend, attend_joint, attend_joint_asked, attend_joint_dropping,
+};
 pub use build::{Build, LinearFormat};
 pub use cache::KvCache;
 pub use conv::Conv2d;
@@ -33,3 +36,4 @@ pub use memory::is_out_of_memory;
 pub use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub use ops::Ops;
 pub use rope::{Angles, Rotary};
+pub use shares::Shares;

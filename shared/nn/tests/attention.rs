@@ -6,7 +6,7 @@ mod support;
 use candle_core::Tensor;
 use proptest::prelude::*;
 use support::{assert_close, bits, random};
-use unipic_nn::{AttentionSegment, HeadLayout, Mask, Ops, attend};
+use unipic_nn::{AttentionSegment, HeadLayout, Mask, Ops, attend, attend_joint, attend_joint_asked};
 
 /// One sequence: its rows stand behind `n_past` positions of the same sequence.
 #[derive(Clone, Debug)]
@@ -102,6 +102,27 @@ fn stepped_equals_whole() {
         let part = attend(Ops::Inference, &rows(&q), &rows(&k), &rows(&v), &[segment], layout).unwrap();
         assert_eq!(bits(&part), bits(&rows(&all)), "{n_past}+{n_rows}");
     }
+}
+
+/// Rows that are asked for alone have the bits that they have among all.
+#[test]
+fn asked_rows_equal_those_of_all() {
+    let layout = HeadLayout { n_heads: 3, n_kv_heads: 3, head_dim: 16 };
+    let (lengths, asked): (_, [&[u32]; 3]) = ([72, 300, 5], [&[0, 3, 71], &[], &[1, 2]]);
+    let qkv = random(1, (377, 3 * 48));
+    let segments = lengths.map(AttentionSegment::full);
+    let rows = Tensor::new(&[0_u32, 3, 71, 373, 374], qkv.device()).unwrap();
+    let counts: Vec<_> = asked.iter().zip(lengths).map(|(asked, length)| (asked.len(), length)).collect();
+    for ops in [Ops::Inference, Ops::Reference] {
+        let all = attend_joint(ops, &qkv, &segments, layout).unwrap().index_select(&rows, 0).unwrap();
+        let alone = attend_joint_asked(ops, &qkv, &rows, &counts, layout).unwrap();
+        match ops {
+            Ops::Inference => assert_eq!(bits(&alone), bits(&all)),
+            _ => assert_close(&alone, &all, 1e-6),
+        }
+    }
+    assert!(attend_joint_asked(Ops::Inference, &qkv, &rows, &[(4, 72), (0, 300), (2, 5)], layout).is_err());
+    assert!(attend_joint_asked(Ops::Inference, &qkv, &rows, &[(5, 72)], layout).is_err());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use proptest::prelude::*;
 use support::{assert_close, bits, random};
+use unipic_nn::activation::{Function, add, map};
 use unipic_nn::linear::matmul_rows;
 use unipic_nn::{Build, Linear, LinearFormat, Ops};
 
@@ -82,6 +83,40 @@ fn threads_change_no_bit() {
     assert_eq!(bits(&layer.forward(&x).unwrap()), pool.install(|| bits(&layer.forward(&x).unwrap())));
 }
 
+/// Small layers, which are packed, and large ones, which are not: with a function or a residual behind them they give the bits
+/// of one after the other.
+#[test]
+fn what_stands_behind_a_layer_changes_no_bit() {
+    for (n_in, n_out) in [(192, 768), (192, 2112), (33, 48), (16, 32), (64, 70), (1536, 512)] {
+        for (format, rows) in [(LinearFormat::Dense, 1), (LinearFormat::Dense, 130), (LinearFormat::Q8_0, 20)] {
+            let layer = layer(Ops::Inference, format, n_in, n_out, rows != 1);
+            let (x, onto) = (random(3, (rows, n_in)), random(4, (rows, n_out)));
+            let y = layer.forward(&x).unwrap();
+            for function in [Function::Silu, Function::GeluTanh, Function::GeluErf] {
+                let then = layer.forward_then(&x, function).unwrap();
+                assert_eq!(bits(&then), bits(&map(function, &y).unwrap()), "{n_in} to {n_out}, {function:?}");
+            }
+            let sum = (&onto + &y).unwrap();
+            assert_eq!(bits(&layer.forward_onto(&x, &onto).unwrap()), bits(&sum), "{n_in} to {n_out}");
+            assert_eq!(bits(&add(&onto, &y).unwrap()), bits(&sum));
+        }
+    }
+}
+
+/// Packed or not, a result is the same chain of multiply-adds: the product of a view of the same weights, which is never
+/// packed, has its bits.
+#[test]
+fn packing_changes_no_bit() {
+    for (n_in, n_out) in [(192, 768), (768, 192), (33, 48), (1, 16)] {
+        let layer = layer(Ops::Inference, LinearFormat::Dense, n_in, n_out, false);
+        for rows in [1, 2, 5, 12, 13, 24, 25, 97, 300] {
+            let x = random(3, (rows, n_in));
+            let unpacked = matmul_rows(&x, &random(1, (n_out, n_in)).t().unwrap()).unwrap();
+            assert_eq!(bits(&layer.forward(&x).unwrap()), bits(&unpacked), "{rows} rows of {n_in} to {n_out}");
+        }
+    }
+}
+
 #[test]
 fn quantization_stays_near() {
     let x = random(3, (40, 640));
@@ -93,5 +128,8 @@ fn quantization_stays_near() {
 fn misfits_are_refused() {
     let layer = layer(Ops::Inference, LinearFormat::Dense, 32, 16, true);
     assert!(layer.forward(&random(1, (3, 31))).is_err());
+    for wrong in [random(2, (2, 16)), random(2, (3, 17))] {
+        assert!(layer.forward_onto(&random(1, (3, 32)), &wrong).is_err());
+    }
     assert!(layer.forward(&Tensor::zeros((3, 32), DType::F16, &Device::Cpu).unwrap()).is_err());
 }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor};
-use unipic_nn::activation::{gate, modulate, silu};
-use unipic_nn::{Build, LayerNorm, Linear, Ops};
+use unipic_nn::activation::{Function, add, gate, modulate, silu};
+use unipic_nn::{Build, LayerNorm, Linear, Ops, Shares};
 use unipic_weights::config::MarConfig;
 
 use super::schedule::Schedule;
@@ -14,6 +14,9 @@ use crate::mar::LATENT_CHANNELS;
 /// Sinusoids of a timestep, half of them cosines.
 const TIME_FREQUENCIES: usize = 256;
 const MAX_PERIOD: f64 = 10_000.0;
+
+/// Rows that stay together when they are shared out to the processors.
+const TOGETHER: usize = 4;
 
 /// Step counts whose schedule and timestep embeddings are kept. Users choose the count, so the cache needs a bound.
 const CACHED_SCHEDULES: usize = 8;
@@ -33,6 +36,7 @@ pub struct Head {
     dtype: DType,
     device: Device,
     ops: Ops,
+    shares: Shares,
     /// Oldest first. Behind a mutex because models are shared between threads.
     timetables: Arc<Mutex<VecDeque<Arc<Timetable>>>>,
 }
@@ -119,6 +123,8 @@ impl Head {
             dtype: net.tensors.dtype(),
             device: net.device().clone(),
             ops: net.ops,
+            // Of each block: two layers and the modulation's three parts.
+            shares: Shares::new(&net, (5 * config.diffloss_d + 2) * width * width),
             timetables: Arc::default(),
         })
     }
@@ -144,7 +150,7 @@ impl Head {
         };
         let rows: Vec<f32> = timesteps.iter().flat_map(row).collect();
         let rows = Tensor::from_vec(rows, (timesteps.len(), TIME_FREQUENCIES), &self.device)?.to_dtype(self.dtype)?;
-        self.time_out.forward(&silu(&self.time_in.forward(&rows)?)?)
+        self.time_out.forward(&self.time_in.forward_then(&rows, Function::Silu)?)
     }
 
     /// Embeds the decoder's conditions; the same for all steps of a row.
@@ -175,12 +181,23 @@ impl Head {
     /// # Errors
     /// When shapes, dtypes or devices do not fit.
     pub fn predict(&self, input: &Tensor, time: &Tensor, condition: &Tensor) -> Result<Tensor> {
+        // Rows need nothing of each other, so they may be divided anywhere.
+        let n_rows = input.dim(0)?;
+        let mut first_rows: Vec<usize> = (0..n_rows).step_by(TOGETHER).collect();
+        let n_together = |first: &usize| TOGETHER.min(n_rows - first);
+        self.shares.run(&mut first_rows, n_together, input, |first_rows, input| {
+            let (first, n) = (first_rows.first().copied().unwrap_or(0), input.dim(0)?);
+            self.predict_share(input, &time.narrow(0, first, n)?, &condition.narrow(0, first, n)?)
+        })
+    }
+
+    fn predict_share(&self, input: &Tensor, time: &Tensor, condition: &Tensor) -> Result<Tensor> {
         let sizes = (self.blocks.len(), self.width);
-        let modulation = self.modulation.forward(&silu(&(time + condition)?)?, sizes)?;
+        let modulation = self.modulation.forward(&silu(&add(time, condition)?)?, sizes)?;
         let mut x = input.clone();
         for (block, modulation) in self.blocks.iter().zip(&modulation) {
             let h = modulate(&block.norm.forward(&x)?, modulation)?;
-            let h = block.mlp_out.forward(&silu(&block.mlp_in.forward(&h)?)?)?;
+            let h = block.mlp_out.forward(&block.mlp_in.forward_then(&h, Function::Silu)?)?;
             x = gate(&x, &h, modulation)?;
         }
         let x = modulate(&self.final_norm.forward(&x)?, &modulation[sizes.0])?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 use unipic_nn::Build;
+use unipic_nn::activation::add;
 use unipic_weights::config::ModelConfig;
 
 use crate::diffusion::Head;
@@ -181,7 +182,7 @@ impl SynthesisModel {
             first += n;
             rows
         });
-        x_enc + Tensor::cat(&fronted.collect::<Result<Vec<_>>>()?, 0)?
+        add(&x_enc, &Tensor::cat(&fronted.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// Decodes images, one per guidance branch, in one packed pass and in their order.

@@ -1,10 +1,11 @@
 //! MAR's decoder: from the conditioned encoding of the known places to a condition for every place to predict.
 
 use candle_core::{Device, Result, Tensor};
+use unipic_nn::activation::add;
 use unipic_nn::{Build, Dropout, Linear};
 use unipic_weights::config::MarConfig;
 
-use super::{ImageGrid, PositionTable, Stack};
+use super::{Asked, ImageGrid, PositionTable, Stack};
 
 /// One image of a packed batch, seen from the decoder.
 #[derive(Clone, Copy, Debug)]
@@ -112,26 +113,19 @@ impl Decoder {
         let rows: Vec<&Tensor> = [&embedded, &self.mask_token].into_iter().chain(sources.iter().copied()).collect();
         let content = Tensor::cat(&rows, 0)?.index_select(&taken, 0)?;
         let positions: Vec<_> = images.iter().map(|i| (i.grid, None)).collect();
-        let full = (content + self.positions.rows_packed(&positions)?)?;
-        let lengths: Vec<usize> = images.iter().map(|i| self.n_buffers + i.grid.n_places()).collect();
-        let decoded = self.stack.blocks(full, &lengths)?;
+        let full = add(&content, &self.positions.rows_packed(&positions)?)?;
+        let asked = images.iter().map(|image| self.asked(image)).collect::<Result<Vec<_>>>()?;
         // The norm works row by row, so it and what follows run on the asked rows only.
-        let asked = ids(self.asked_rows(images)?, decoded.device())?;
-        let z = self.stack.norm(&decoded.index_select(&asked, 0)?)?;
+        let z = self.stack.norm(&self.stack.asked(&full, &asked)?)?;
         let positions: Vec<_> = images.iter().map(|i| (i.grid, Some(i.reveal))).collect();
-        z + self.head_positions.rows_packed(&positions)?
+        add(&z, &self.head_positions.rows_packed(&positions)?)
     }
 
-    /// The rows of the full sequences that the places to reveal have.
-    fn asked_rows(&self, images: &[Canvas]) -> Result<Vec<u32>> {
-        let mut first_row = self.n_buffers as u32;
-        let mut asked = Vec::new();
-        for image in images {
-            image.grid.check_places(image.reveal)?;
-            asked.extend(image.reveal.iter().map(|p| first_row + p));
-            first_row += (image.grid.n_places() + self.n_buffers) as u32;
-        }
-        Ok(asked)
+    /// The rows of an image's full sequence that its places to reveal have.
+    fn asked(&self, image: &Canvas) -> Result<Asked> {
+        image.grid.check_places(image.reveal)?;
+        let rows = image.reveal.iter().map(|place| self.n_buffers as u32 + place).collect();
+        Ok(Asked { n_rows: self.n_buffers + image.grid.n_places(), rows })
     }
 
     /// For every row of the full sequences its row in [embedded; mask token; source of the first edit; …].

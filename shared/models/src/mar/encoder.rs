@@ -1,6 +1,7 @@
 //! MAR's encoder: from the known latents of an image to one row per buffer token and known place.
 
 use candle_core::{DType, Result, Tensor};
+use unipic_nn::activation::add;
 use unipic_nn::{Build, Dropout, LayerNorm, Linear};
 use unipic_weights::config::MarConfig;
 
@@ -79,9 +80,9 @@ impl Encoder {
         let projected = latents.map(|l| self.latent_in.forward(&l.to_dtype(self.dtype)?)).transpose()?;
         let rows: Vec<&Tensor> = std::iter::once(&self.buffer).chain(&projected).collect();
         let content = Tensor::cat(&rows, 0)?.index_select(&self.content_rows(images)?, 0)?;
-        let x = self.input_norm.forward(&(content + self.position_rows(images)?)?)?;
+        let x = self.input_norm.forward(&add(&content, &self.position_rows(images)?)?)?;
         let lengths: Vec<usize> = images.iter().map(|i| self.n_buffers + i.places.len()).collect();
-        self.stack.norm(&self.stack.blocks(x, &lengths)?)
+        self.stack.norm(&self.stack.blocks(&x, &lengths)?)
     }
 
     /// For every row of the batch its row in [buffer; latents].

@@ -44,7 +44,13 @@ impl Layer {
         })
     }
 
-    /// What attention adds to `x`, and the keys (rotated) and values of its rows.
+    /// Weights of a layer's products.
+    pub(super) fn n_weights(config: &LlmConfig) -> usize {
+        let kv_width = config.num_key_value_heads * config.head_dim();
+        config.hidden_size * (2 * config.hidden_size + 2 * kv_width + 3 * config.intermediate_size)
+    }
+
+    /// x + attention(norm x), and the keys (rotated) and values of the rows.
     ///
     /// Shapes: `[T, H]` → `[T, H]`, `[T, n_kv_heads·head_dim]`, `[T, n_kv_heads·head_dim]`.
     pub(super) fn attention(
@@ -53,12 +59,12 @@ impl Layer {
         angles: &Angles,
         segments: &[AttentionSegment],
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let x = self.input_norm.forward(x)?;
-        let q = angles.rotate(self.ops, &self.query.forward(&x)?)?;
-        let k = angles.rotate(self.ops, &self.key.forward(&x)?)?;
-        let v = self.value.forward(&x)?;
+        let h = self.input_norm.forward(x)?;
+        let q = angles.rotate(self.ops, &self.query.forward(&h)?)?;
+        let k = angles.rotate(self.ops, &self.key.forward(&h)?)?;
+        let v = self.value.forward(&h)?;
         let y = attend(self.ops, &q, &k, &v, segments, self.layout)?;
-        Ok((self.attention_output.forward(&y)?, k, v))
+        Ok((self.attention_output.forward_onto(&y, x)?, k, v))
     }
 
     /// x + MLP(norm x).
@@ -67,6 +73,6 @@ impl Layer {
     pub(super) fn mlp(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.mlp_norm.forward(x)?;
         let gated = swiglu(&self.gate.forward(&h)?, &self.up.forward(&h)?)?;
-        x + self.down.forward(&gated)?
+        self.down.forward_onto(&gated, x)
     }
 }

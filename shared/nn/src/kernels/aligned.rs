@@ -2,12 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
 /// A buffer of f32 that starts at a cache line and may be grown and used again.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Aligned {
     lines: Vec<Line>,
     len: usize,

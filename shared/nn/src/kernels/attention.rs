@@ -18,9 +18,11 @@ use crate::{HeadLayout, Mask};
 /// Query rows times heads of a group that share a block; a multiple of the six rows of a register block.
 const BLOCK_ROWS: usize = 48;
 
-/// Keys of a tile: a function of the head's width alone, so that tile borders are the same in every call.
-fn tile_keys(head_dim: usize) -> usize {
-    if head_dim <= 160 { 256 } else { 64 }
+/// Keys of a tile: a function of the head's width alone, so that tile borders are the same in every call. Where one tile
+/// holds all keys it is only as wide as they are: the packing differs, the sums do not.
+fn tile_keys(head_dim: usize, n_keys: usize) -> usize {
+    let keys = if head_dim <= 160 { 256 } else { 64 };
+    keys.min(n_keys.next_multiple_of(panel::PANEL).max(panel::PANEL))
 }
 
 /// One segment's operands.
@@ -73,7 +75,7 @@ impl Shape {
     fn of(segment: &Segment<'_>, layout: HeadLayout) -> Self {
         let width = layout.n_kv_heads * layout.head_dim;
         let n_keys = segment.chunks.iter().map(|(k, _)| k.len() / width).sum::<usize>();
-        let (group, tile_keys) = (layout.n_heads / layout.n_kv_heads, tile_keys(layout.head_dim));
+        let (group, tile_keys) = (layout.n_heads / layout.n_kv_heads, tile_keys(layout.head_dim, n_keys));
         Self {
             layout,
             group,
@@ -255,8 +257,12 @@ impl Block<'_> {
     fn queries(&self) -> Vec<f32> {
         let head_dim = self.attention.shape.layout.head_dim;
         let scale = (head_dim as f32).sqrt().recip();
-        let row = |row| self.attention.q[self.offset(row)..][..head_dim].iter().map(|x| x * scale);
-        (0..self.len()).flat_map(row).collect()
+        let mut queries = vec![0.0; self.len() * head_dim];
+        for (row, query) in queries.chunks_exact_mut(head_dim).enumerate() {
+            let values = &self.attention.q[self.offset(row)..][..head_dim];
+            query.iter_mut().zip(values).for_each(|(query, value)| *query = value * scale);
+        }
+        queries
     }
 
     /// Scores, weights and weighted values of one tile.

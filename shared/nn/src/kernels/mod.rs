@@ -11,6 +11,7 @@ pub(crate) mod conv;
 pub(crate) mod lanes;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod packed;
 pub(crate) mod panel;
 pub(crate) mod pointwise;
 pub(crate) mod softmax;

@@ -40,10 +40,26 @@ pub(crate) fn position(stride: usize, columns: usize, row: usize, column: usize)
 /// Shapes: `left` `[rows, depth]` in rows of `left_stride` values, `out` `[rows, columns]` in rows of `out_stride`.
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
+    left: (&[f32], usize),
+    sizes: (usize, usize),
+    right: Panels<'_>,
+    (out, out_stride): (&mut [f32], usize),
+    add: bool,
+) {
+    // SAFETY: a slice can be written and holds values.
+    unsafe { product_into::<L>(left, sizes, right, (out.as_mut_ptr(), out.len(), out_stride), add) }
+}
+
+/// [`product`] into `out`, a place for a number of values.
+///
+/// # Safety
+/// It must be writable for that many, and where `add` hold values.
+#[inline(always)]
+pub(crate) unsafe fn product_into<L: Lanes>(
     (left, left_stride): (&[f32], usize),
     (rows, depth): (usize, usize),
     right: Panels<'_>,
-    (out, out_stride): (&mut [f32], usize),
+    (out, out_len, out_stride): (*mut f32, usize, usize),
     add: bool,
 ) {
     if rows == 0 || right.columns == 0 {
@@ -51,7 +67,7 @@ pub(crate) fn product<L: Lanes>(
     }
     assert!(depth <= right.stride && right.columns.is_multiple_of(ROUND) && right.columns <= out_stride);
     assert!(depth <= left_stride && left.len() >= (rows - 1) * left_stride + depth);
-    assert!(out.len() >= (rows - 1) * out_stride + right.columns && right.values.len() >= right.stride * right.columns);
+    assert!(out_len >= (rows - 1) * out_stride + right.columns && right.values.len() >= right.stride * right.columns);
     let mut column = 0;
     while column < right.columns {
         let (start, width) = position(right.stride, right.columns, 0, column);
@@ -65,7 +81,7 @@ pub(crate) fn product<L: Lanes>(
                     left_stride,
                     right: right.values.as_ptr().add(start),
                     right_stride: width,
-                    out: out.as_mut_ptr().add(row * out_stride + column),
+                    out: out.add(row * out_stride + column),
                     out_stride,
                     depth,
                     add,

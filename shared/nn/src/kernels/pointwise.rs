@@ -64,14 +64,24 @@ pub(crate) fn gelu_erf<L: Lanes>(x: f32) -> f32 {
 }
 
 /// A function of single values.
-#[derive(Clone, Copy)]
-pub(crate) enum Function {
-    /// x·sigmoid(x).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// x·sigmoid(x), also called swish.
     Silu,
-    /// GELU by tanh.
+    /// GELU by its tanh approximation.
     GeluTanh,
     /// GELU by the error function.
     GeluErf,
+}
+
+/// The function of every value, in place.
+#[inline(always)]
+pub(crate) fn apply<L: Lanes>(function: Function, values: &mut [f32]) {
+    match function {
+        Function::Silu => values.iter_mut().for_each(|x| *x = silu::<L>(*x)),
+        Function::GeluTanh => values.iter_mut().for_each(|x| *x = gelu_tanh::<L>(*x)),
+        Function::GeluErf => values.iter_mut().for_each(|x| *x = gelu_erf::<L>(*x)),
+    }
 }
 
 /// Values of a task.
@@ -104,6 +114,17 @@ impl Kernel for Map<'_> {
             Function::GeluErf => pairs.for_each(|(out, &x)| *out = gelu_erf::<L>(x)),
         }
     }
+}
+
+/// x + y of every pair of values.
+pub(crate) fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
+    let mut sums = x.to_vec();
+    let task = |(sums, y): (&mut [f32], &[f32])| sums.iter_mut().zip(y).for_each(|(sum, y)| *sum += y);
+    match x.len() <= TASK {
+        true => task((&mut sums, y)),
+        false => sums.par_chunks_mut(TASK).zip(y.par_chunks(TASK)).for_each(task),
+    }
+    sums
 }
 
 /// silu(gate)·up of every pair of values.
