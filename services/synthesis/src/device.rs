@@ -10,7 +10,7 @@ use unipic_api::status::{ApiError, Reason};
 use unipic_engine::{Done, Engine, EngineError, JobContext, Lane};
 use unipic_models::Handover;
 use unipic_models::diffusion::HeadState;
-use unipic_models::generation::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
+use unipic_models::generation::{DecodeInput, Decoded, EncodeInput, Encoded, HeadNoise, Source};
 
 pub use parts::{Info, LoadPartsError, PARTS, Parts};
 use worker::{Job, Reply, SynthesisWorker};
@@ -78,14 +78,15 @@ impl Device {
         self.run(Job::Decode { inputs }, context, take).await
     }
 
-    pub(crate) async fn head_step(
+    /// All steps that the state has left.
+    pub(crate) async fn head(
         &self,
         state: HeadState,
-        noise: Vec<f32>,
+        noise: HeadNoise,
         context: &JobContext,
     ) -> Result<Done<HeadState>, ApiError> {
         let take = |reply| match reply {
-            Reply::Head(state) => Some(state),
+            Reply::Head { state, .. } => Some(state),
             _ => None,
         };
         self.run(Job::Head { state, noise }, context, take).await

@@ -3,7 +3,7 @@
 //! Everything that a generation needs to go on lives here (known places, latents, the iteration), so a lost language
 //! model costs the prompts' prefill and the iteration under way, and nothing else.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span, field, info_span};
@@ -135,35 +135,22 @@ impl<L: LanguageModel> Drive<L> {
         done.reply
     }
 
-    /// The head's steps; draws of the next step are made while the device is busy with this one.
+    /// The head's steps, which the device takes one after the other, each with whoever else is sampling then.
     async fn sample(
         &mut self,
         generation: &Generation,
         iteration: &Iteration,
         decoded: &[Decoded],
     ) -> Result<Vec<f32>, ApiError> {
-        let mut state = generation.head_state(iteration, decoded).map_err(generation_error)?;
+        let state = generation.head_state(iteration, decoded).map_err(generation_error)?;
         let (rows, steps) = (state.n_rows(), generation.settings().head_steps);
         let span = info_span!("head", rows, steps, queue_ms = field::Empty);
-        // A span for each of a hundred steps would drown the trace: the first links its batch, the others stay silent.
-        let mut context = self.context.with_span(span.clone());
-        let (mut queued, mut ran) = (Duration::ZERO, Duration::ZERO);
-        let mut noise = generation.head_noise(iteration, 0).map_err(generation_error)?;
-        while let Some(step) = state.next_step() {
-            let (done, next) = tokio::join!(
-                biased;
-                self.device.head_step(state, noise, &context),
-                async { generation.head_noise(iteration, step + 1) },
-            );
-            let done = done?;
-            (queued, ran) = (queued + done.queued, ran + done.ran);
-            (state, noise) = (done.reply, next.map_err(generation_error)?);
-            context.span = Span::none();
-        }
-        span.record("queue_ms", queued.as_secs_f64() * 1e3);
-        self.timings.queue += queued;
-        self.timings.head += ran;
-        Ok(state.x().to_vec())
+        let context = self.context.with_span(span.clone());
+        let done = self.device.head(state, generation.head_noises(iteration), &context).await?;
+        span.record("queue_ms", done.queued.as_secs_f64() * 1e3);
+        self.timings.queue += done.queued;
+        self.timings.head += done.ran;
+        Ok(done.reply.x().to_vec())
     }
 
     /// Decodes the images one by one and tells each as soon as it is there.

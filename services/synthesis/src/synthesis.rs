@@ -182,11 +182,8 @@ impl<L: LanguageModel> Synthesis<L> {
             let hidden = Tensor::cat(&[&rows, &rows], 0).map_err(tensor_error)?;
             let inputs = generation.decode_inputs(&iteration, &encoded, &hidden).map_err(generation_error)?;
             let decoded = self.device.decode(inputs, &context).await?.reply;
-            let mut state = generation.head_state(&iteration, &decoded).map_err(generation_error)?;
-            while let Some(step) = state.next_step() {
-                let noise = generation.head_noise(&iteration, step).map_err(generation_error)?;
-                state = self.device.head_step(state, noise, &context).await?.reply;
-            }
+            let state = generation.head_state(&iteration, &decoded).map_err(generation_error)?;
+            let state = self.device.head(state, generation.head_noises(&iteration), &context).await?.reply;
             generation.reveal(&iteration, state.x()).map_err(generation_error)?;
         }
         let latents = generation.latents(&candle_core::Device::Cpu).and_then(|l| l.get(0)).map_err(tensor_error)?;

@@ -31,6 +31,21 @@ pub trait Worker: Send + 'static {
     /// back as it came, in the same order. They come again in two halves; one that comes alone and is given back is
     /// answered [`EngineError::Exhausted`].
     fn run(&mut self, jobs: Vec<Self::Job>) -> Computed<Self::Job, Self::Reply>;
+
+    /// What becomes of a reply: it is the answer, unless the worker says that the job goes on.
+    fn follow(&mut self, reply: Self::Reply) -> Follow<Self::Job, Self::Reply> {
+        Follow::Answer(reply)
+    }
+}
+
+/// What becomes of a reply.
+#[derive(Debug)]
+pub enum Follow<J, R> {
+    /// The caller has it.
+    Answer(R),
+    /// This is to be computed first, for the same caller. It waits for its turn behind those that wait, may share its batch
+    /// with others, and ends like any job with its caller's deadline or wish; only the way to the caller and back is saved.
+    Again(J),
 }
 
 /// What becomes of a batch: a result for every job, or all jobs back.

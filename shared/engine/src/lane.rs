@@ -52,7 +52,8 @@ impl<J: Send + 'static, R: Send + 'static> Lane<J, R> {
         let waiting = Waiting::new(span, self.engine.observer());
         let since = self.engine.clock().now();
         let account = context.account();
-        self.queue.push(Pending { job, context: context.clone(), account, answer, since, waiting })?;
+        let so_far = Default::default();
+        self.queue.push(Pending { job, context: context.clone(), account, answer, since, so_far, waiting })?;
         self.engine.wake();
         tokio::select! {
             // An answer that is there counts, even if the deadline passed at the same moment.

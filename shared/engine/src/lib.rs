@@ -33,6 +33,6 @@ mod turns;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineConfig};
-pub use job::{Computed, Done, EngineError, Exhausted, JobContext, JobError, Worker};
+pub use job::{Computed, Done, EngineError, Exhausted, Follow, JobContext, JobError, Worker};
 pub use lane::Lane;
 pub use observer::{BatchReport, Observer, Outcome};

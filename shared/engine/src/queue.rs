@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -20,6 +20,8 @@ pub(crate) struct Pending<J, R> {
     pub(crate) account: Arc<str>,
     pub(crate) answer: oneshot::Sender<Answer<R>>,
     pub(crate) since: Instant,
+    /// How long earlier jobs of the same call waited, and their batches took.
+    pub(crate) so_far: (Duration, Duration),
     /// Dropped when the job no longer waits.
     pub(crate) waiting: Waiting,
 }
@@ -90,6 +92,15 @@ impl<J, R> Queue<J, R> {
         drop(inner);
         dead.into_iter().for_each(Pending::refuse);
         pushed
+    }
+
+    /// Takes a job that goes on: it had its place in the queue already, so there is one for it.
+    pub(crate) fn put_back(&self, pending: Pending<J, R>) {
+        let mut inner = self.lock();
+        match inner.closed {
+            true => drop(pending.answer.send(Err(EngineError::Closed))),
+            false => inner.jobs.push_back(pending),
+        }
     }
 
     /// Refuses everything that waits and everything to come.

@@ -11,11 +11,11 @@ use tracing::{Span, info_span};
 
 use crate::batch::Chooser;
 use crate::ledger::{Ledger, Tally};
-use crate::observer::{BatchReport, Observer};
+use crate::observer::{BatchReport, Observer, Waiting};
 use crate::pace::Pace;
 use crate::queue::{Answer, Pending, Queue};
 use crate::turns::Turn;
-use crate::{Clock, Computed, Done, EngineError, Exhausted, JobError, Worker};
+use crate::{Clock, Computed, Done, EngineError, Exhausted, Follow, JobContext, JobError, Worker};
 
 /// A worker, its queue and what it learnt.
 pub(crate) struct Seat<W: Worker> {
@@ -32,11 +32,17 @@ pub(crate) struct Seat<W: Worker> {
 /// Who waits for a job that is being computed.
 struct Caller<R> {
     answer: oneshot::Sender<Answer<R>>,
+    context: JobContext,
     tenant: Arc<str>,
     tokens: usize,
     /// How long the job had waited when its pass began.
     queued: Duration,
+    /// How long earlier jobs of the same call waited, and their passes took.
+    so_far: (Duration, Duration),
 }
+
+/// What becomes of the jobs of a pass, or all of them back.
+type Followed<W> = Computed<<W as Worker>::Job, Follow<<W as Worker>::Job, <W as Worker>::Reply>>;
 
 /// Jobs of one pass and those who wait for them, in the same order.
 struct Pass<W: Worker> {
@@ -71,11 +77,7 @@ impl<W: Worker> Turn for Seat<W> {
         let taken = catch_unwind(AssertUnwindSafe(|| self.take(leader, ledger)));
         // A scan that panicked lost what it held; those callers are answered `Closed` by their dropped channels.
         let Ok(batch) = taken else { return 0 };
-        let answered = batch.len();
-        if answered > 0 {
-            self.run(batch, ledger);
-        }
-        answered
+        if batch.is_empty() { 0 } else { self.run(batch, ledger) }
     }
 
     fn count(&self, tally: &mut Tally) {
@@ -98,7 +100,8 @@ impl<W: Worker> Seat<W> {
         self.queue.take(|job| worker.tokens(job), |job| worker.kind(job), choose)
     }
 
-    fn run(&mut self, batch: Vec<Pending<W::Job, W::Reply>>, ledger: &mut Ledger) {
+    /// Computes a batch; how many callers were answered.
+    fn run(&mut self, batch: Vec<Pending<W::Job, W::Reply>>, ledger: &mut Ledger) -> usize {
         let traced = batch.iter().find_map(|p| p.context.span.with_subscriber(|(_, dispatch)| dispatch.clone()));
         match traced {
             // The batch is recorded where its jobs are, whichever thread the subscriber was set on.
@@ -107,11 +110,11 @@ impl<W: Worker> Seat<W> {
                 let span = self.batch_span(&pass, &spans);
                 // A request's spans end with the request, not with the batch.
                 drop(spans);
-                span.in_scope(|| self.compute(pass, ledger));
+                span.in_scope(|| self.compute(pass, ledger))
             }),
             None => {
                 let pass = self.begun(batch).1;
-                self.compute(pass, ledger);
+                self.compute(pass, ledger)
             }
         }
     }
@@ -122,12 +125,13 @@ impl<W: Worker> Seat<W> {
         let kind = batch.first().map_or(0, |pending| self.worker.kind(&pending.job));
         let mut spans = Vec::with_capacity(batch.len());
         let mut pass = Pass { kind, jobs: Vec::with_capacity(batch.len()), callers: Vec::with_capacity(batch.len()) };
-        for Pending { job, context, account, answer, since, waiting } in batch {
+        for Pending { job, mut context, account, answer, since, so_far, waiting } in batch {
             drop(waiting);
             let (tokens, queued) = (self.worker.tokens(&job), now.saturating_duration_since(since));
-            spans.push(context.span);
+            // A span for each of a hundred jobs that go on would drown a trace: the first links its batch.
+            spans.push(std::mem::replace(&mut context.span, Span::none()));
             pass.jobs.push(job);
-            pass.callers.push(Caller { answer, tenant: account, tokens, queued });
+            pass.callers.push(Caller { answer, context, tenant: account, tokens, queued, so_far });
         }
         (spans, pass)
     }
@@ -144,7 +148,7 @@ impl<W: Worker> Seat<W> {
 
     /// Computes a pass and answers it. One that the device has no memory for is halved and tried again, down to single
     /// jobs: what was too much together is no fault of any of them.
-    fn compute(&mut self, mut pass: Pass<W>, ledger: &mut Ledger) {
+    fn compute(&mut self, mut pass: Pass<W>, ledger: &mut Ledger) -> usize {
         let (began, jobs) = (self.clock.now(), std::mem::take(&mut pass.jobs));
         match self.guarded(jobs) {
             Ok(replies) => self.answer(pass, replies, began, ledger),
@@ -152,16 +156,19 @@ impl<W: Worker> Seat<W> {
                 tracing::warn!(engine = self.engine, jobs = jobs.len(), "no memory for a batch: its halves are tried");
                 pass.jobs = jobs;
                 let rest = pass.split();
-                self.compute(pass, ledger);
-                self.compute(rest, ledger);
+                self.compute(pass, ledger) + self.compute(rest, ledger)
             }
-            Err(Exhausted { reason, .. }) => {
-                self.answer(pass, vec![Err(JobError::exhausted(reason))], began, ledger);
-            }
+            Err(Exhausted { reason, .. }) => self.answer(pass, vec![Err(JobError::exhausted(reason))], began, ledger),
         }
     }
 
-    fn answer(&mut self, pass: Pass<W>, replies: Vec<Result<W::Reply, JobError>>, began: Instant, ledger: &mut Ledger) {
+    fn answer(
+        &mut self,
+        pass: Pass<W>,
+        replies: Vec<Result<Follow<W::Job, W::Reply>, JobError>>,
+        began: Instant,
+        ledger: &mut Ledger,
+    ) -> usize {
         let (now, tokens) = (self.clock.now(), pass.tokens());
         let ran = now.saturating_duration_since(began);
         self.paces.entry(pass.kind).or_default().learn(tokens.unwrap_or(1), ran.as_secs_f64());
@@ -172,20 +179,44 @@ impl<W: Worker> Seat<W> {
             let share = tokens.map_or(1.0, |all| caller.tokens as f64 / all.max(1) as f64);
             ledger.charge(&caller.tenant, share * ran.as_secs_f64(), now);
         }
-        for (Caller { answer, queued, .. }, reply) in pass.callers.into_iter().zip(replies) {
+        let mut answered = 0;
+        for (caller, reply) in pass.callers.into_iter().zip(replies) {
+            let (queued, ran) = (caller.so_far.0 + caller.queued, caller.so_far.1 + ran);
+            let answer = match reply {
+                Ok(Follow::Again(job)) => {
+                    self.go_on(job, caller, (queued, ran));
+                    continue;
+                }
+                Ok(Follow::Answer(reply)) => Ok(Done { reply, queued, ran }),
+                Err(error) => Err(EngineError::from(error)),
+            };
             // A caller that has gone does not read its answer.
-            let _ = answer.send(reply.map(|reply| Done { reply, queued, ran }).map_err(EngineError::from));
+            let _ = caller.answer.send(answer);
+            answered += 1;
         }
+        answered
+    }
+
+    /// Puts what follows on a job where jobs wait.
+    fn go_on(&self, job: W::Job, caller: Caller<W::Reply>, so_far: (Duration, Duration)) {
+        let Caller { answer, context, tenant: account, .. } = caller;
+        let (since, waiting) = (self.clock.now(), Waiting::new(Span::none(), &self.observer));
+        self.queue.put_back(Pending { job, context, account, answer, since, so_far, waiting });
     }
 
     /// A result for every job, or all jobs back, whatever the worker does.
-    fn guarded(&mut self, jobs: Vec<W::Job>) -> Computed<W::Job, W::Reply> {
+    fn guarded(&mut self, jobs: Vec<W::Job>) -> Followed<W> {
         let n = jobs.len();
+        let worker = &mut self.worker;
+        let followed = move || {
+            let replies = worker.run(jobs)?;
+            Ok(replies.into_iter().map(|reply| reply.map(|reply| worker.follow(reply))).collect::<Vec<_>>())
+        };
         let fault = |reason: String| Ok((0..n).map(|_| Err(JobError::new(&reason))).collect());
-        match catch_unwind(AssertUnwindSafe(|| self.worker.run(jobs))) {
+        match catch_unwind(AssertUnwindSafe(followed)) {
             Ok(Ok(replies)) if replies.len() == n => Ok(replies),
             Ok(Ok(replies)) => fault(format!("the worker answered {} of {n} jobs", replies.len())),
-            Ok(Err(exhausted)) if exhausted.jobs.len() == n => Err(exhausted),
+            Ok(Err::<_, Exhausted<W::Job>>(exhausted)) if exhausted.jobs.len() == n => Err(exhausted),
             Ok(Err(exhausted)) => fault(format!("the worker gave {} of {n} jobs back", exhausted.jobs.len())),
             Err(payload) => fault(format!("the worker panicked: {}", panic_message(payload.as_ref()))),
         }

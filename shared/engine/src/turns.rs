@@ -70,7 +70,7 @@ impl Board {
 
 /// A worker and its queue, whatever their types.
 pub(crate) trait Turn: Send {
-    /// Runs one batch that begins with the oldest job of `leader`, charges for it, and tells how many jobs were answered.
+    /// Runs one batch that begins with the oldest job of `leader`, charges for it, and tells how many callers were answered.
     fn take_turn(&mut self, leader: &str, ledger: &mut Ledger) -> usize;
 
     /// Adds those who wait.

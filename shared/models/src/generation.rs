@@ -37,11 +37,13 @@
 //! }
 //! ```
 
+mod head_noise;
 mod iteration;
 mod model;
 mod settings;
 mod state;
 
+pub use head_noise::HeadNoise;
 pub use iteration::{ImagePlaces, Iteration};
 pub use model::{DecodeInput, Decoded, EncodeInput, Encoded, Source, SynthesisModel, probe_rows};
 pub use settings::{GuidanceSchedule, Settings, redrawn_problem};

@@ -1,10 +1,10 @@
 //! What runs on the device's thread: five kinds of jobs, each batched with its own kind.
 
 use candle_core::{DType, Device, Result, Tensor};
-use unipic_engine::{Computed, Exhausted, JobError, Worker};
+use unipic_engine::{Computed, Exhausted, Follow, JobError, Worker};
 use unipic_models::Handover;
 use unipic_models::diffusion::{HeadState, HeadStep};
-use unipic_models::generation::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
+use unipic_models::generation::{DecodeInput, Decoded, EncodeInput, Encoded, HeadNoise, Source};
 use unipic_models::vae;
 use unipic_nn::is_out_of_memory;
 
@@ -19,8 +19,8 @@ pub(crate) enum Job {
     Encode { inputs: Vec<EncodeInput>, handover: Handover },
     /// Conditions of the places that an iteration reveals.
     Decode { inputs: Vec<DecodeInput> },
-    /// One sampling step of a request's rows.
-    Head { state: HeadState, noise: Vec<f32> },
+    /// The sampling steps that a request's rows have left, one at a time.
+    Head { state: HeadState, noise: HeadNoise },
     /// One image, from its latents `[m, n, 16]` on the host.
     Vae { latents: Tensor },
 }
@@ -32,7 +32,10 @@ pub(crate) enum Reply {
     /// The encodings, and the language model's rows `[images·(K + V), H]` for one branch.
     Encode(Vec<Encoded>, Tensor),
     Decode(Vec<Decoded>),
-    Head(HeadState),
+    Head {
+        state: HeadState,
+        noise: HeadNoise,
+    },
     /// RGB bytes; none when a pixel is not finite.
     Vae(Option<Vec<u8>>),
 }
@@ -84,6 +87,13 @@ impl Worker for SynthesisWorker {
         ["image", "encode", "decode", "head", "vae"].get(kind as usize).copied().unwrap_or("job")
     }
 
+    fn follow(&mut self, reply: Reply) -> Follow<Job, Reply> {
+        match reply {
+            Reply::Head { state, noise } if state.next_step().is_some() => Follow::Again(Job::Head { state, noise }),
+            reply => Follow::Answer(reply),
+        }
+    }
+
     fn run(&mut self, jobs: Vec<Job>) -> Computed<Job, Reply> {
         if let [Job::Head { .. }, ..] = jobs[..] {
             return self.head_steps(jobs);
@@ -115,8 +125,9 @@ impl SynthesisWorker {
             }
             Job::Decode { inputs } => Ok(Reply::Decode(self.parts.model.decode(&self.on_device(inputs)?)?)),
             Job::Head { mut state, noise } => {
-                self.parts.model.head.step(&mut [HeadStep { state: &mut state, noise: &noise }])?;
-                Ok(Reply::Head(state))
+                let drawn = drawn(&state, &noise)?;
+                self.parts.model.head.step(&mut [HeadStep { state: &mut state, noise: &drawn }])?;
+                Ok(Reply::Head { state, noise })
             }
             Job::Vae { latents } => self.pixels(&latents),
         }
@@ -161,9 +172,13 @@ impl SynthesisWorker {
             Job::Head { state, noise } => Some((state, noise)),
             _ => None,
         };
-        let mut rows: Vec<(HeadState, Vec<f32>)> = jobs.into_iter().filter_map(own).collect();
-        let mut steps: Vec<HeadStep> = rows.iter_mut().map(|(state, noise)| HeadStep { state, noise }).collect();
-        if let Err(error) = self.parts.model.head.step(&mut steps) {
+        let mut rows: Vec<(HeadState, HeadNoise)> = jobs.into_iter().filter_map(own).collect();
+        let drawn: Result<Vec<Vec<f32>>> = rows.iter().map(|(state, noise)| drawn(state, noise)).collect();
+        let stepped = drawn.and_then(|drawn| {
+            let steps = rows.iter_mut().zip(&drawn).map(|((state, _), noise)| HeadStep { state, noise });
+            self.parts.model.head.step(&mut steps.collect::<Vec<_>>())
+        });
+        if let Err(error) = stepped {
             // No state has changed then, so they can be tried again.
             let mut jobs = rows.into_iter().map(|(state, noise)| Job::Head { state, noise });
             if is_out_of_memory(&error) {
@@ -172,7 +187,7 @@ impl SynthesisWorker {
             tracing::warn!(%error, jobs = jobs.len(), "a head step failed");
             return Ok(jobs.by_ref().map(|job| self.alone(job).map_err(failed)).collect());
         }
-        Ok(rows.into_iter().map(|(state, _)| Ok(Reply::Head(state))).collect())
+        Ok(rows.into_iter().map(|(state, noise)| Ok(Reply::Head { state, noise })).collect())
     }
 
     /// Autoencoder, then MAR's encoder with nothing masked.
@@ -205,6 +220,12 @@ impl SynthesisWorker {
         }
         Ok(inputs)
     }
+}
+
+/// The noise of a state's next step.
+fn drawn(state: &HeadState, noise: &HeadNoise) -> Result<Vec<f32>> {
+    let step = state.next_step().unwrap_or(0);
+    noise.of(step).map_err(candle_core::Error::wrap)
 }
 
 /// Every image's rows for the language model, image after image.

@@ -1,7 +1,10 @@
 //! The state of a generation between iterations.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
+use super::head_noise::HeadNoise;
 use super::iteration::{ImagePlaces, Iteration, n_masked_next};
 use super::model::{DecodeInput, Decoded, EncodeInput, Encoded, Source};
 use super::settings::redrawn_problem;
@@ -15,7 +18,7 @@ use crate::mar::LATENT_CHANNELS;
 pub struct Generation {
     settings: Settings,
     source: Option<Source>,
-    draws: Box<dyn Draws>,
+    draws: Arc<dyn Draws>,
     /// Of every image the places; those that stay unknown longest come first, those that are kept last.
     orders: Vec<Vec<u32>>,
     /// Of every image `[N, 16]`; zero where unknown.
@@ -55,6 +58,7 @@ impl Generation {
         let orders = (0..settings.n_images).map(order).collect::<Result<_, _>>()?;
         let latents = vec![vec![0.0; n_places * LATENT_CHANNELS]; settings.n_images];
         let (n_drawn, n_masked) = (n_places, n_places);
+        let draws = Arc::from(draws);
         Ok(Self { settings, source, draws, orders, latents, n_drawn, n_masked, next_index: 0 })
     }
 
@@ -184,10 +188,13 @@ impl Generation {
     /// # Errors
     /// When there are no draws for a place.
     pub fn head_noise(&self, iteration: &Iteration, head_step: usize) -> Result<Vec<f32>, GenerationError> {
-        if head_step + 1 >= self.settings.head_steps {
-            return Ok(Vec::new());
-        }
-        self.draw(iteration, |image, place| self.draws.step(image, iteration.index, place, head_step))
+        Ok(self.head_noises(iteration).of(head_step)?)
+    }
+
+    /// The noise of all head steps of an iteration.
+    pub fn head_noises(&self, iteration: &Iteration) -> HeadNoise {
+        let (draws, n_steps) = (Arc::clone(&self.draws), self.settings.head_steps);
+        HeadNoise { draws, rows: self.rows(iteration), iteration: iteration.index, n_steps }
     }
 
     /// Ends an iteration: the latents `[R, 16]` of the places it revealed.
@@ -236,20 +243,24 @@ impl Generation {
         Tensor::from_vec(self.latents.concat(), shape, device)
     }
 
-    /// Draws of all places to reveal, images first, then raster order.
+    /// Starting values of all rows, `[R, 16]`.
     fn draw(
         &self,
         iteration: &Iteration,
         of: impl Fn(u32, u32) -> Result<PlaceDraw, DrawsError>,
     ) -> Result<Vec<f32>, GenerationError> {
         let mut values = Vec::new();
-        // The images first: the numbers must not be asked for one beyond the last, which may not exist.
-        for (places, image) in iteration.images.iter().zip(self.settings.first_image..) {
-            for &place in &places.reveal {
-                values.extend(of(image, place)?);
-            }
+        for (image, place) in self.rows(iteration) {
+            values.extend(of(image, place)?);
         }
         Ok(values)
+    }
+
+    /// Image and place of every row of an iteration, images first.
+    fn rows(&self, iteration: &Iteration) -> Vec<(u32, u32)> {
+        // The images first: the numbers must not be asked for one beyond the last, which may not exist.
+        let images = iteration.images.iter().zip(self.settings.first_image..);
+        images.flat_map(|(places, image)| places.reveal.iter().map(move |&place| (image, place))).collect()
     }
 }
 
