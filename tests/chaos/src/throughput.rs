@@ -14,10 +14,15 @@ use crate::{Runs, Section};
 /// How many times the requests a second many at once should give, to one after the other.
 const GOAL: f64 = 2.0;
 
+/// What the kernel counts processor time in, for programs, on every architecture that Linux has today.
+const TICKS_A_SECOND: f64 = 100.0;
+
 /// One way to ask, measured.
 struct Row {
     n: usize,
     seconds: f64,
+    /// Processors that the node kept busy.
+    processors: f64,
     /// Time on the device by kind of batch, in seconds, and jobs by batch.
     spent: BTreeMap<String, (f64, f64)>,
 }
@@ -38,8 +43,8 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
     let mut text = String::from(
         "The same requests one after the other and many at once, on one node with `admission.max_running = 32`. Images are \
          those of the defaults (128×128 px, 16 iterations, 25 head steps, guidance 3); answers have 24 tokens at most.\n\n\
-         | asked | at once | requests/s | to one | device time by kind of batch, ms a request (jobs a batch) |\n\
-         | --- | --- | --- | --- | --- |\n",
+         | asked | at once | requests/s | to one | processors busy | device time by kind of batch, ms a request (jobs a batch) |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut misses = Vec::new();
     let image = match timed(&node.client(once())?, &Ask::DEFAULT, 0).await.end {
@@ -49,14 +54,15 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
     for (name, ask) in [("images", Ask::DEFAULT), ("answers", Ask::Answer { image, tokens: 24 })] {
         let mut alone = None;
         for at_once in [1, 8, 32] {
-            let row = measure(&node, &ask, at_once, runs.scaled(if at_once == 1 { 16 } else { 32 })).await?;
+            let row = measure(&node, &ask, at_once, runs.scaled(if at_once == 1 { 32 } else { 96 })).await?;
             let one = *alone.get_or_insert(row.rate());
             let ratio = row.rate() / one;
             if at_once > 1 && ratio < GOAL {
                 misses.push(format!("{name}, {at_once} at once: {ratio:.2} times the requests of one, goal {GOAL}"));
             }
             // Writing to a string does not fail.
-            let _ = writeln!(text, "| {name} | {at_once} | {:.2} | {ratio:.2} | {} |", row.rate(), spent(&row));
+            let (rate, busy, spent) = (row.rate(), row.processors, spent(&row));
+            let _ = writeln!(text, "| {name} | {at_once} | {rate:.2} | {ratio:.2} | {busy:.2} | {spent} |");
         }
     }
     Ok(Section { name: "throughput", title: "Throughput of one node", text, misses })
@@ -74,7 +80,7 @@ fn spent(row: &Row) -> String {
 /// `n` requests, `at_once` at any time, each seed's result held against that of the same seed before.
 async fn measure(node: &Node, ask: &Ask, at_once: usize, n: usize) -> anyhow::Result<Row> {
     let client = node.client(once())?;
-    let (before, began) = (node.metrics().await?, Instant::now());
+    let (before, ticks, began) = (node.metrics().await?, node.processor_ticks()?, Instant::now());
     let lanes = (0..at_once).map(|lane| {
         let client = &client;
         async move {
@@ -87,6 +93,7 @@ async fn measure(node: &Node, ask: &Ask, at_once: usize, n: usize) -> anyhow::Re
     });
     let ended: Vec<(usize, Asked)> = join_all(lanes).await.into_iter().flatten().collect();
     let seconds = began.elapsed().as_secs_f64();
+    let processors = (node.processor_ticks()? - ticks) / TICKS_A_SECOND / seconds;
     let after = node.metrics().await?;
     let mut results: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
     for (seed, asked) in &ended {
@@ -102,5 +109,5 @@ async fn measure(node: &Node, ask: &Ask, at_once: usize, n: usize) -> anyhow::Re
         Ok((kind.clone(), (seconds, jobs.get(kind).copied().unwrap_or(0.0) / n.max(1.0))))
     };
     let spent = sum.iter().map(|(kind, seconds)| of(kind, *seconds)).collect::<anyhow::Result<_>>()?;
-    Ok(Row { n: ended.len(), seconds, spent })
+    Ok(Row { n: ended.len(), seconds, processors, spent })
 }
