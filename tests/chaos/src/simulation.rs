@@ -11,7 +11,7 @@ use unipic_simulation::{Mutant, Run, Setting, replay, simulate, simulate_with};
 use crate::Section;
 
 /// One seed of so many is run twice, and must come out the same.
-const TWICE: u64 = 20;
+const TWICE: u64 = 10;
 
 /// What the second run loses of real time now and then, as on a machine that is busier than at the first.
 const HICCUP: Duration = Duration::from_millis(10);
