@@ -5,7 +5,9 @@
 //! monotonic clock stands where the simulation put it, for the simulation's own thread and nobody else: programs that link
 //! this crate have its `clock_gettime` in the place of the C library's, which every [`std::time::Instant`] is read from.
 //!
-//! Only on Linux; elsewhere the machine's clock goes on, and a seed replays for as long as its run is quick.
+//! Dates of answers are read from the other clock, which stands there too: written out, one is longer than another, and so are
+//! the messages that hold them. Only on Linux; elsewhere the machine's clocks go on, and a seed replays for as long as its run
+//! is quick.
 
 use std::cell::Cell;
 use std::time::Duration;
