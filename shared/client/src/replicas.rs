@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
@@ -39,6 +39,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct Replicas {
     set: watch::Receiver<Set>,
+    /// Wakes calls in the order in which they came, once names were looked up; the set's own channel would wake them in any.
+    known: Arc<Notify>,
     next: Arc<AtomicUsize>,
     /// Looks names up, where there are any.
     _names: Option<Arc<AbortOnDropHandle<()>>>,
@@ -62,9 +64,10 @@ impl Replicas {
         }
         let members = Members::new(endpoints, Reach { network, tls: tls.clone() });
         let (sender, set) = watch::channel(members.set());
-        let following = members.has_names().then(|| tokio::spawn(members.follow(sender)));
+        let known = Arc::<Notify>::default();
+        let following = members.has_names().then(|| tokio::spawn(members.follow(sender, Arc::clone(&known))));
         let names = following.map(|task| Arc::new(AbortOnDropHandle::new(task)));
-        Ok(Self { set, next: Arc::new(AtomicUsize::new(0)), _names: names })
+        Ok(Self { set, known, next: Arc::new(AtomicUsize::new(0)), _names: names })
     }
 
     /// Tells how many replicas are in which state, whenever metrics are read. `backend` is what they are replicas of.
@@ -101,10 +104,11 @@ impl Replicas {
 
     /// Begins a call, once names were looked up.
     async fn begin(&self) -> Result<InFlight, ApiError> {
-        let mut set = self.set.clone();
-        if set.borrow().is_empty() {
+        // Taken before the look, so that what becomes known in between is not missed.
+        let known = self.known.notified();
+        if self.set.borrow().is_empty() {
             // A name that stays unknown leaves nobody to call, which is what the pick says then.
-            let _ = tokio::time::timeout(LOOKUP_LIMIT, set.wait_for(|set| !set.is_empty())).await;
+            let _ = tokio::time::timeout(LOOKUP_LIMIT, known).await;
         }
         self.pick()
     }

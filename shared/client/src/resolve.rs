@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::endpoint::{Endpoint, Reach};
 use crate::replica::Replica;
@@ -61,11 +61,12 @@ impl Members {
         has_changed
     }
 
-    /// Looks the names up again and again, and tells the set when it changes.
-    pub(crate) async fn follow(mut self, told: watch::Sender<Set>) {
+    /// Looks the names up again and again, tells the set when it changes, and wakes those that wait for one.
+    pub(crate) async fn follow(mut self, told: watch::Sender<Set>, known: Arc<Notify>) {
         loop {
             if self.refresh().await {
                 told.send_replace(self.set());
+                known.notify_waiters();
             }
             tokio::time::sleep(EVERY.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
         }

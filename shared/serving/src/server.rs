@@ -232,6 +232,7 @@ pub async fn serve(
         }
     };
     let connections = tokio::select! {
+        biased;
         connections = accept_until(&listener, &config.connections, shutdown, connect) => connections,
         never = door.follow_files() => match never {},
     };
@@ -255,6 +256,8 @@ pub async fn serve_when_warm<E>(
     let readiness = services.readiness();
     let mut served = std::pin::pin!(serve(listener, services, config, shutdown));
     tokio::select! {
+        // In this order, so that a simulation finds the same one first every time.
+        biased;
         warmed = warm => {
             warmed?;
             readiness.ready().await;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::Code;
 
 use crate::faults::{Fault, Kind};
 use crate::load::{TASKS, is_typed};
+use crate::recovery::{self, Recovery};
 use crate::{Plan, Section};
 
 /// How a request ended.
@@ -41,8 +42,19 @@ impl Outcome {
 pub(crate) struct Request {
     pub(crate) task: usize,
     pub(crate) outcome: Outcome,
-    pub(crate) took: Duration,
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
     pub(crate) resumed: u32,
+    /// When it was seen to go on.
+    pub(crate) heard: Vec<Instant>,
+    /// When its caller was told that work was lost and is made good.
+    pub(crate) losses: Vec<Instant>,
+}
+
+impl Request {
+    fn took(&self) -> Duration {
+        self.ended - self.began
+    }
 }
 
 /// Everything that happened.
@@ -76,7 +88,7 @@ impl Account {
     /// The requests that ended as none should, each in a line.
     pub fn misses(&self) -> Vec<String> {
         let missed = self.requests.iter().filter(|request| request.outcome.is_miss());
-        missed.map(|r| format!("{}: {:?} after {:.1} s", TASKS[r.task], r.outcome, r.took.as_secs_f64())).collect()
+        missed.map(|r| format!("{}: {:?} after {:.1} s", TASKS[r.task], r.outcome, r.took().as_secs_f64())).collect()
     }
 
     /// The numbers, as a section of the report.
@@ -95,8 +107,12 @@ impl Account {
             plan.model,
         );
         self.write_requests(&mut text);
-        self.write_faults(&mut text);
-        Section { name: "faults", title: "Faults", text, misses: self.misses() }
+        let kinds = [Kind::Kill, Kind::Restart, Kind::Freeze];
+        let recoveries = kinds.map(|kind| Recovery::of(kind, &self.faults, &self.requests));
+        recovery::write(&mut text, &recoveries, &self.requests, &self.faults);
+        let mut misses = self.misses();
+        misses.extend(recoveries.iter().flat_map(Recovery::misses));
+        Section { name: "faults", title: "Faults", text, misses }
     }
 
     fn write_requests(&self, text: &mut String) {
@@ -106,7 +122,7 @@ impl Account {
             let of: Vec<&Request> = self.requests.iter().filter(|request| request.task == task).collect();
             let same = of.iter().filter(|request| request.outcome == Outcome::Same).count();
             let resumed = of.iter().filter(|request| request.resumed > 0).count();
-            let mut took: Vec<f64> = of.iter().map(|request| request.took.as_secs_f64()).collect();
+            let mut took: Vec<f64> = of.iter().map(|request| request.took().as_secs_f64()).collect();
             took.sort_by(f64::total_cmp);
             let at =
                 |share: f64| took.get((took.len() as f64 * share) as usize).or(took.last()).copied().unwrap_or(0.0);
@@ -123,16 +139,6 @@ impl Account {
                 text,
                 "| {name} | {asked} | {same} | {resumed} | {p50:.2} | {p99:.2} | {longest:.2} | {statuses} |"
             );
-        }
-        text.push('\n');
-    }
-
-    fn write_faults(&self, text: &mut String) {
-        text.push_str("| fault | made | longest until it served again, s |\n| --- | --- | --- |\n");
-        for kind in [Kind::Kill, Kind::Restart, Kind::Freeze] {
-            let of: Vec<&Fault> = self.faults.iter().filter(|fault| fault.kind == kind).collect();
-            let longest = of.iter().map(|fault| fault.took.as_secs_f64()).fold(0.0, f64::max);
-            let _ = writeln!(text, "| {kind:?} | {} | {longest:.1} |", of.len());
         }
         text.push('\n');
     }

@@ -2,14 +2,16 @@
 //!
 //! `faults` kills, stops and freezes processes by a seeded schedule and accounts for every request: it may end with its
 //! images or its answer, or with a status that says what to do. Anything else is a miss: an image of other bytes than its
-//! seed makes, something delivered twice, a stream without an end, a status that blames nobody. The other runs measure one
-//! node: throughput, neighbours, overload, slow and hasty peers, a collector that is not there, a soak; and `simulate` runs the
+//! seed makes, something delivered twice, a stream without an end, a status that blames nobody. It also measures how long
+//! each fault was felt. The other runs measure one
+//! node: throughput, neighbours, overload, slow and hasty peers, a collector that is no help, a soak; and `simulate` runs the
 //! network code over a simulated network, seed by seed. Each writes its section of `REPORT.md`
 //! with its goals and its misses; short runs of `faults` and the others are tests, which hold no figure of speed.
 
 mod account;
 mod ask;
 mod collector;
+mod collectors;
 mod faults;
 mod load;
 mod neighbours;
@@ -17,10 +19,12 @@ mod node;
 mod overload;
 mod peers;
 mod random;
+mod recovery;
 pub mod scorecard;
 mod section;
 mod simulation;
 mod soak;
+mod sockets;
 mod throughput;
 
 use std::path::Path;

@@ -39,6 +39,10 @@ struct Delivered {
     results: usize,
     resumed: u32,
     is_done: bool,
+    /// When the request was seen to go on.
+    heard: Vec<Instant>,
+    /// When it was told that work was lost and is made good.
+    losses: Vec<Instant>,
 }
 
 impl Load {
@@ -51,7 +55,8 @@ impl Load {
         for (task, name) in TASKS.iter().enumerate() {
             let mut results = Vec::new();
             for seed in 0..SEEDS {
-                let delivered = load.ask(task, seed).await.with_context(|| format!("{name} {seed}"))?;
+                let mut delivered = Delivered::default();
+                load.ask(task, seed, &mut delivered).await.with_context(|| format!("{name} {seed}"))?;
                 ensure!(delivered.is_done && delivered.results == 1, "{name} {seed} without a fault");
                 results.push(delivered.result);
             }
@@ -69,12 +74,14 @@ impl Load {
         let mut asked = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
             let (task, seed, began) = (draw.usize(..TASKS.len()), draw.u64(..SEEDS), Instant::now());
+            let mut delivered = Delivered::default();
             // The client has its own deadline; this one finds streams that never end.
-            let delivered = tokio::time::timeout(DEADLINE + Duration::from_secs(5), self.ask(task, seed)).await;
-            let resumed = delivered.as_ref().ok().and_then(|d| d.as_ref().ok()).map_or(0, |d| d.resumed);
-            let outcome = self.judge(task, seed, delivered);
+            let limit = DEADLINE + Duration::from_secs(5);
+            let ended = tokio::time::timeout(limit, self.ask(task, seed, &mut delivered)).await;
+            let outcome = self.judge(task, seed, ended, &delivered);
             n_asked.fetch_add(1, Ordering::Relaxed);
-            asked.push(Request { task, outcome, took: began.elapsed(), resumed });
+            let Delivered { resumed, heard, losses, .. } = delivered;
+            asked.push(Request { task, outcome, began, ended: Instant::now(), resumed, heard, losses });
         }
         asked
     }
@@ -83,88 +90,102 @@ impl Load {
         &self,
         task: usize,
         seed: u64,
-        delivered: Result<Result<Delivered, ClientError>, tokio::time::error::Elapsed>,
+        ended: Result<Result<(), ClientError>, tokio::time::error::Elapsed>,
+        delivered: &Delivered,
     ) -> Outcome {
-        match delivered {
+        match ended {
             Err(_) => Outcome::NoEnd,
             Ok(Err(error)) => Outcome::Status(error.code()),
-            Ok(Ok(delivered)) if !delivered.is_done => Outcome::NoEnd,
-            Ok(Ok(delivered)) if delivered.results != 1 => Outcome::Duplicate,
-            Ok(Ok(delivered)) if delivered.result != self.expected[task][seed as usize] => Outcome::Different,
-            Ok(Ok(_)) => Outcome::Same,
+            Ok(Ok(())) if !delivered.is_done => Outcome::NoEnd,
+            Ok(Ok(())) if delivered.results != 1 => Outcome::Duplicate,
+            Ok(Ok(())) if delivered.result != self.expected[task][seed as usize] => Outcome::Different,
+            Ok(Ok(())) => Outcome::Same,
         }
     }
 
-    async fn ask(&self, task: usize, seed: u64) -> Result<Delivered, ClientError> {
+    async fn ask(&self, task: usize, seed: u64, delivered: &mut Delivered) -> Result<(), ClientError> {
         match task {
-            0 => self.generate(seed).await,
-            1 => self.edit(seed).await,
-            _ => self.understand(seed).await,
+            0 => self.generate(seed, delivered).await,
+            1 => self.edit(seed, delivered).await,
+            _ => self.understand(seed, delivered).await,
         }
     }
 
-    async fn generate(&self, seed: u64) -> Result<Delivered, ClientError> {
+    async fn generate(&self, seed: u64, delivered: &mut Delivered) -> Result<(), ClientError> {
         let request = GenerateRequest { prompt: "a red circle".into(), options: options(seed), ..Default::default() };
         let mut events = self.client.generate(request).await?;
-        let mut delivered = Delivered::default();
         while let Some(event) = events.next().await {
             if let Some(event) = event?.event {
                 delivered.hear(event);
             }
         }
-        Ok(delivered)
+        Ok(())
     }
 
-    async fn edit(&self, seed: u64) -> Result<Delivered, ClientError> {
+    async fn edit(&self, seed: u64, delivered: &mut Delivered) -> Result<(), ClientError> {
         use edit_response::Event as Edited;
         let image = self.source.clone().into();
         let request =
             EditRequest { image, instruction: "make it blue".into(), options: options(seed), ..Default::default() };
         let mut events = self.client.edit(request).await?;
-        let mut delivered = Delivered::default();
         while let Some(event) = events.next().await {
             match event?.event {
                 Some(Edited::Image(image)) => delivered.hear(Event::Image(image)),
                 Some(Edited::Resumed(resumed)) => delivered.hear(Event::Resumed(resumed)),
                 Some(Edited::Done(done)) => delivered.hear(Event::Done(done)),
-                _ => {}
+                _ => delivered.goes_on(),
             }
         }
-        Ok(delivered)
+        Ok(())
     }
 
-    async fn understand(&self, seed: u64) -> Result<Delivered, ClientError> {
+    async fn understand(&self, seed: u64, delivered: &mut Delivered) -> Result<(), ClientError> {
         use understand_response::Event as Said;
         let contents = [part::Content::Image(self.source.clone().into()), part::Content::Text("What is this?".into())];
         let parts = contents.into_iter().map(|content| Part { content: Some(content) }).collect();
         let turns = vec![Turn { role: Role::User.into(), parts }];
         let sampling = UnderstandRequest { temperature: Some(1.0), max_tokens: Some(24), ..Default::default() };
         let mut events = self.client.understand(UnderstandRequest { turns, seed: Some(seed), ..sampling }).await?;
-        let mut delivered = Delivered::default();
         while let Some(event) = events.next().await {
             match event?.event {
-                Some(Said::TextDelta(text)) => delivered.result.extend(text.bytes()),
-                Some(Said::Resumed(_)) => delivered.resumed += 1,
+                Some(Said::TextDelta(text)) => {
+                    delivered.goes_on();
+                    delivered.result.extend(text.bytes());
+                }
+                Some(Said::Resumed(_)) => delivered.resumes(),
                 Some(Said::Done(done)) => {
+                    delivered.goes_on();
                     delivered.is_done = true;
                     // Text sent twice makes the pieces longer than the whole.
                     delivered.results = if done.text.as_bytes() == delivered.result { 1 } else { 2 };
                 }
-                _ => {}
+                _ => delivered.goes_on(),
             }
         }
-        Ok(delivered)
+        Ok(())
     }
 }
 
 impl Delivered {
+    fn goes_on(&mut self) {
+        self.heard.push(Instant::now());
+    }
+
+    fn resumes(&mut self) {
+        self.resumed += 1;
+        self.losses.push(Instant::now());
+    }
+
     fn hear(&mut self, event: Event) {
+        if !matches!(event, Event::Resumed(_)) {
+            self.goes_on();
+        }
         match event {
             Event::Image(image) => {
                 self.results += 1;
                 self.result = image.data.to_vec();
             }
-            Event::Resumed(_) => self.resumed += 1,
+            Event::Resumed(_) => self.resumes(),
             Event::Done(_) => self.is_done = true,
             Event::Queued(_) | Event::Progress(_) | Event::Preview(_) => {}
         }

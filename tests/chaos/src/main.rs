@@ -57,7 +57,7 @@ enum Kind {
     Overload,
     /// Peers that are slow on purpose, take back what they ask, or come and go.
     Peers,
-    /// Collectors of traces that are dead or deaf.
+    /// Collectors of traces that are dead, deaf, refusing or slow.
     Collector,
     /// Memory and descriptors over a long time.
     Soak {

@@ -1,19 +1,23 @@
 //! The callers: the shipped client, asking one thing after another and holding every answer against the right one.
 
+mod door;
 mod hearing;
 
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use tonic::Code;
-use unipic_api::pb;
+use unipic_api::{ApiError, pb};
 use unipic_client::{CallOptions, ClientError, UniPicClient};
 
 use crate::ask::{Ask, RightImages, What, png, right_answer};
 use crate::hosts::side_of;
+use crate::invariant::{Invariant, Wrong};
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::truth;
+use door::{Door, Event};
 use hearing::{Drawn, Said};
 
 /// What a request may take beyond its deadline: the client's own grace is half a second.
@@ -21,6 +25,9 @@ const SLACK: Duration = Duration::from_millis(600);
 /// Once everything is whole again, a client has a good answer within this time: dead peers are noticed in 4 s, a connection
 /// is made in 2 s or given up, breakers try again after 5 s, and an image takes a second.
 const RECOVERY: Duration = Duration::from_secs(15);
+
+/// A request that has not ended so long after its deadline never will.
+const NEVER: Duration = Duration::from_secs(10);
 
 /// A caller on a host of its own.
 #[derive(Clone)]
@@ -30,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) record: Record,
     /// When all faults are over, in simulated time.
     pub(crate) healed: Duration,
+    /// What is wrong with what it is told, where a mutant is run.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// How a request ended.
@@ -37,7 +46,7 @@ enum End {
     Right { resumed: usize },
     Left,
     Failed(ClientError),
-    Wrong(String),
+    Wrong(Wrong),
 }
 
 pub(crate) fn now() -> Duration {
@@ -59,14 +68,15 @@ impl Caller {
             }
             if now() > began + RECOVERY {
                 let text = format!("{}: no image {attempt} attempts after everything was whole again", self.name);
-                self.record.violation(now(), &text);
+                self.record.violation(now(), Invariant::Heals, &text);
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let took = now().saturating_sub(began);
         if took > RECOVERY {
-            self.record.violation(now(), &format!("{}: the first image took {took:?} after the repair", self.name));
+            let text = format!("{}: the first image took {took:?} after the repair", self.name);
+            self.record.violation(now(), Invariant::Heals, &text);
         }
         self.record.with(|run| run.recovery = run.recovery.max(took));
     }
@@ -74,12 +84,14 @@ impl Caller {
     /// Asks, and judges how it ended. True where the right answer came.
     async fn ask(&self, ask: &Ask) -> bool {
         let (began, name) = (now(), ask.what.name());
-        let options = CallOptions { deadline: ask.deadline, ..CallOptions::default() };
+        let options = CallOptions { deadline: self.door().deadline(ask.deadline), ..CallOptions::default() };
         let client = self.client.clone().with_options(options);
         let answering = self.answer(&client, &ask.what);
-        let end = match ask.leaves_after {
-            Some(limit) => tokio::time::timeout(limit, answering).await.unwrap_or(End::Left),
-            None => answering.await,
+        let limit = ask.leaves_after.unwrap_or(ask.deadline + NEVER);
+        let end = match tokio::time::timeout(limit, answering).await {
+            Ok(end) => end,
+            Err(_) if ask.leaves_after.is_some() => End::Left,
+            Err(_) => End::Wrong((Invariant::Ends, "did not end".to_owned())),
         };
         let took = now().saturating_sub(began);
         let outcome = match &end {
@@ -100,20 +112,27 @@ impl Caller {
     }
 
     fn judge(&self, ask: &Ask, end: &End, took: Duration) {
-        let wrong = |what: String| {
-            self.record.violation(now(), &format!("{}: {}: {what}", self.name, ask.what.name()));
+        let wrong = |invariant, what: &str| {
+            let text = format!("{}: {}: {what}", self.name, ask.what.name());
+            self.record.violation(now(), invariant, &text);
         };
-        if took > ask.deadline + SLACK {
-            wrong(format!("ended {took:?} after it began, with a deadline of {:?}", ask.deadline));
-        }
         match end {
-            End::Wrong(what) => wrong(what.clone()),
-            End::Failed(error) if !is_typed(error.code()) => wrong(format!("ended with {:?}: {error}", error.code())),
-            End::Failed(error) if error.code() == Code::DeadlineExceeded && took + SLACK < ask.deadline => {
-                wrong(format!("late after {took:?}, with a deadline of {:?}", ask.deadline));
+            End::Wrong((invariant, what)) => return wrong(*invariant, what),
+            End::Failed(error) => {
+                if let Some((invariant, what)) = wrong_with(error, took, ask.deadline) {
+                    wrong(invariant, &what);
+                }
             }
-            _ => {}
+            End::Right { .. } | End::Left => {}
         }
+        if took > ask.deadline + SLACK {
+            let text = format!("ended {took:?} after it began, with a deadline of {:?}", ask.deadline);
+            wrong(Invariant::OnTime, &text);
+        }
+    }
+
+    fn door(&self) -> Door {
+        Door(self.mutant)
     }
 
     async fn answer(&self, client: &UniPicClient, what: &What) -> End {
@@ -125,12 +144,13 @@ impl Caller {
                 match source {
                     None => {
                         let request = pb::GenerateRequest { prompt: text, negative_prompt, options: image_options };
-                        hear(client.generate(request).await, drawn, |event| event.event).await
+                        hear(self.door(), client.generate(request).await, drawn, |event| event.event).await
                     }
                     Some(source) => {
                         let edit = pb::EditRequest { instruction: text, negative_prompt, ..Default::default() };
                         let request = pb::EditRequest { image: png(source).into(), options: image_options, ..edit };
-                        hear(client.edit(request).await, drawn, |event| event.event.map(hearing::as_generated)).await
+                        let event = |event: pb::EditResponse| event.event.map(hearing::as_generated);
+                        hear(self.door(), client.edit(request).await, drawn, event).await
                     }
                 }
             }
@@ -143,28 +163,45 @@ impl Caller {
                     encoder_path: (*path).into(),
                     ..Default::default()
                 };
-                hear(client.understand(request).await, said, |event| event.event).await
+                hear(self.door(), client.understand(request).await, said, |event| event.event).await
             }
             What::Embed { image, path } => {
                 let request = pb::EmbedRequest { image: png(image).into(), encoder_path: (*path).into() };
                 let right = truth::bytes_of(&truth::embeddings(&image.data));
-                judged(client.embed(request).await, |tensor| tensor.data == right)
+                let embedded = client.embed(request).await.map(|tensor| self.door().embeddings(tensor));
+                self.judged(embedded, Invariant::RightEmbeddings, |tensor| tensor.data == right)
             }
-            What::Describe => judged(client.get_model().await, |model| !model.weights_sha256.is_empty()),
+            What::Describe => {
+                let is_told = |model: &pb::GetModelResponse| !model.weights_sha256.is_empty();
+                let told = client.get_model().await.map(|model| self.door().model(model));
+                self.judged(told, Invariant::Described, is_told)
+            }
+        }
+    }
+
+    /// An answer that comes in one.
+    fn judged<T>(&self, answer: Result<T, ClientError>, held: Invariant, is_right: impl FnOnce(&T) -> bool) -> End {
+        match answer {
+            Err(error) => End::Failed(self.door().error(error)),
+            Ok(answer) if is_right(&answer) => End::Right { resumed: 0 },
+            Ok(_) => End::Wrong((held, "another answer".to_owned())),
         }
     }
 }
 
-/// Statuses that tell a caller what to do.
-fn is_typed(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
-}
-
-fn judged<T>(answer: Result<T, ClientError>, is_right: impl FnOnce(&T) -> bool) -> End {
-    match answer {
-        Err(error) => End::Failed(error),
-        Ok(answer) if is_right(&answer) => End::Right { resumed: 0 },
-        Ok(_) => End::Wrong("another answer".to_owned()),
+/// What is wrong with a bad end, if anything.
+fn wrong_with(error: &ClientError, took: Duration, deadline: Duration) -> Option<Wrong> {
+    let (code, text) = (error.code(), format!("ended with {:?}: {error}", error.code()));
+    match error.api() {
+        ApiError::Overloaded { retry_after, .. } | ApiError::QuotaExceeded { retry_after, .. } => {
+            retry_after.is_zero().then_some((Invariant::SaysWhen, text))
+        }
+        ApiError::DeadlineExceeded if took + SLACK < deadline => {
+            Some((Invariant::NotEarly, format!("late after {took:?}, with a deadline of {deadline:?}")))
+        }
+        // What came without its details.
+        _ if code == Code::ResourceExhausted => Some((Invariant::SaysWhen, text)),
+        _ => (!matches!(code, Code::Unavailable | Code::DeadlineExceeded)).then_some((Invariant::Typed, text)),
     }
 }
 
@@ -174,31 +211,36 @@ trait Hearing<E> {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn hear(&mut self, event: E) -> Result<(), String>;
+    fn hear(&mut self, event: E) -> Result<(), Wrong>;
 
     /// Judges the stream's good end; how often work was made good on the way.
     ///
     /// # Errors
     /// What is missing.
-    fn end(self) -> Result<usize, String>;
+    fn end(self) -> Result<usize, Wrong>;
 }
 
-/// Follows a stream to its end.
+/// Follows a stream to its end, as it comes through a door.
 async fn hear<T, E, S>(
+    door: Door,
     events: Result<S, ClientError>,
     mut hearing: impl Hearing<E>,
-    event: impl Fn(T) -> Option<E>,
+    event: impl Fn(T) -> Option<E> + Send + 'static,
 ) -> End
 where
-    S: Stream<Item = Result<T, ClientError>> + Unpin,
+    T: Send + 'static,
+    E: Event,
+    S: Stream<Item = Result<T, ClientError>> + Send + 'static,
 {
-    let mut events = match events {
-        Ok(events) => events,
-        Err(error) => return End::Failed(error),
+    let events = match events {
+        Ok(events) => events.boxed(),
+        Err(error) => stream::iter([Err(error)]).boxed(),
     };
+    let events = events.filter_map(move |next| std::future::ready(next.map(&event).transpose()));
+    let mut events = door.through(events);
     while let Some(next) = events.next().await {
         let heard = match next {
-            Ok(next) => event(next).map_or(Ok(()), |event| hearing.hear(event)),
+            Ok(event) => hearing.hear(event),
             Err(error) => return End::Failed(error),
         };
         if let Err(wrong) = heard {

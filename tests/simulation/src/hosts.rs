@@ -6,8 +6,8 @@ mod gateway;
 mod synthesis;
 mod understanding;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -23,6 +23,7 @@ use unipic_api::pb;
 use unipic_client::{ClientTls, Connection, Endpoint, NoEndpoints, connect_over};
 use unipic_serving::{ServerConfig, Services, serve_when_warm};
 
+use crate::mutant::Mutant;
 use crate::network::{Simulated, listen};
 
 pub(crate) use decoder::decoder;
@@ -50,6 +51,10 @@ pub(crate) struct Host {
     pub(crate) stop: Arc<Notify>,
     /// Calls, sessions or requests that it holds.
     pub(crate) held: Gauge,
+    /// How often it was started.
+    pub(crate) starts: Arc<AtomicUsize>,
+    /// What is wrong with it.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 impl Host {
@@ -58,8 +63,14 @@ impl Host {
         connect_over(Arc::new(self.network.clone()), endpoints, &ClientTls::default())
     }
 
+    fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
     /// Serves until the process is stopped.
     async fn serve(&self, services: Services) -> turmoil::Result {
+        // Whatever a process held ended with it.
+        self.held.set(0);
         let warm = async {
             tokio::time::sleep(LOADING).await;
             Ok::<_, ApiError>(())
@@ -75,30 +86,54 @@ fn server_config() -> ServerConfig {
 
 /// Counts what is held.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gauge(Arc<AtomicUsize>);
+pub(crate) struct Gauge {
+    n: Arc<AtomicUsize>,
+    /// So many that are not done are never given back.
+    keeps: usize,
+}
 
 impl Gauge {
+    pub(crate) fn new(keeps: usize) -> Self {
+        Self { n: Arc::default(), keeps }
+    }
+
     pub(crate) fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.n.load(Ordering::Relaxed)
     }
 
     fn set(&self, n: usize) {
-        self.0.store(n, Ordering::Relaxed);
+        self.n.store(n, Ordering::Relaxed);
     }
 
     fn hold(&self) -> Held {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Held(self.clone())
+        self.n.fetch_add(1, Ordering::Relaxed);
+        Held { gauge: self.clone(), is_done: false }
     }
 }
 
 /// One thing held, until it is dropped; also when its process is killed.
 #[derive(Debug)]
-struct Held(Gauge);
+struct Held {
+    gauge: Gauge,
+    is_done: bool,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        if self.is_done || self.gauge.now() > self.gauge.keeps {
+            self.gauge.n.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a process remembers of the request before, which none may.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Mutex<Vec<u64>>>);
+
+impl Memory {
+    /// Remembers these, and gives what was remembered.
+    fn swap(&self, now: Vec<u64>) -> Vec<u64> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 }
 
@@ -113,11 +148,12 @@ where
     let (sender, replies) = mpsc::channel(WAITING);
     let work = work(sender.clone());
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
-        let _held = held;
+        let mut held = held;
         if let Err(error) = work.await {
             // Nobody listens any more: then nobody misses it.
             let _ = sender.send(Err(error.into())).await;
         }
+        held.is_done = true;
     }));
     let replies = ReceiverStream::new(replies).map(move |reply| {
         let _alive = &task;

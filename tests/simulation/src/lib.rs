@@ -9,23 +9,31 @@
 //! took; a bad one has a status that tells the caller what to do; once everything is whole again a new request succeeds in
 //! bounded time; and after the last caller nothing is held anywhere.
 //!
-//! One clock is left that no simulation holds: h2 forgets a stream a second of real time after it was reset. So a seed comes
-//! out the same for as long as its run takes less than that, which it does where the machine is not too busy.
+//! [`Mutant`]s show that the invariants notice: each is a defect that some invariant finds within a few seeds.
+//!
+//! A seed comes out the same every time, however slow its run is: the machine's clocks are simulated too. One die is left that
+//! nothing outside tokio can seed, the order in which it wakes those that wait for one `watch` channel; shipped code lets
+//! nothing that is seen hang on it where that was found, and orders its `select!`s.
 //!
 //! Left out, as no simulated clock holds them: the device's threads, TLS, and Unix sockets.
 
 mod ask;
 mod client;
+mod clock;
 mod faults;
 mod hosts;
+mod invariant;
+mod mutant;
 mod network;
 mod plan;
 mod record;
 mod truth;
 mod world;
 
+pub use invariant::{Invariant, Violation};
+pub use mutant::{Caught, Mutant};
 pub use record::Run;
-pub use world::simulate;
+pub use world::{Setting, simulate, simulate_with};
 
 /// The command that makes a seed's simulation again and shows its trace.
 #[must_use]

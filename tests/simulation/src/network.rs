@@ -1,14 +1,16 @@
 //! The simulated network as the shipped crates see one: a [`Network`] for clients, an [`Accept`] for servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use turmoil::net::{TcpListener, TcpStream};
 use unipic_client::{ByteStream, Network};
 use unipic_serving::{Accept, Accepting, Listener};
+
+use crate::mutant::Mutant;
 
 /// The port that every server listens on; each has an address of its own.
 pub(crate) const PORT: u16 = 50051;
@@ -18,18 +20,45 @@ const FAILED_LOOKUPS: u8 = 10;
 
 /// Names and the hosts that they stand for.
 #[derive(Clone, Debug)]
-pub(crate) struct Simulated(pub(crate) Arc<BTreeMap<String, Vec<String>>>);
+pub(crate) struct Simulated {
+    names: Arc<BTreeMap<String, Vec<String>>>,
+    /// Hosts that are given up for good, where a mutant does that.
+    lost: Option<Arc<Mutex<BTreeSet<String>>>>,
+}
+
+impl Simulated {
+    pub(crate) fn new(names: BTreeMap<String, Vec<String>>, mutant: Option<Mutant>) -> Self {
+        Self { names: Arc::new(names), lost: (mutant == Some(Mutant::NeverReconnects)).then(Arc::default) }
+    }
+
+    fn is_lost(&self, host: &str) -> bool {
+        self.lost.as_ref().is_some_and(|lost| lost.lock().unwrap_or_else(PoisonError::into_inner).contains(host))
+    }
+
+    fn lose(&self, host: String) {
+        if let Some(lost) = &self.lost {
+            lost.lock().unwrap_or_else(PoisonError::into_inner).insert(host);
+        }
+    }
+}
 
 impl Network for Simulated {
     fn connect(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> {
+        let network = self.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            Ok(Box::new(stream) as Box<dyn ByteStream>)
+            if network.is_lost(&host) {
+                return Err(io::Error::other("given up"));
+            }
+            let connected = TcpStream::connect((host.as_str(), port)).await;
+            if connected.is_err() {
+                network.lose(host);
+            }
+            Ok(Box::new(connected?) as Box<dyn ByteStream>)
         })
     }
 
     fn lookup(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
-        let hosts = self.0.get(&host).cloned().unwrap_or_default();
+        let hosts = self.names.get(&host).cloned().unwrap_or_default();
         Box::pin(async move {
             if fastrand::u8(..100) < FAILED_LOOKUPS {
                 return Err(io::Error::other("the resolver is not there"));

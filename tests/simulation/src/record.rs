@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::invariant::{Invariant, Violation};
+
 /// One simulation, from its seed to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
@@ -11,8 +13,8 @@ pub struct Run {
     pub seed: u64,
     /// Every fault and every end of a request, with its simulated time. The same seed gives the same trace.
     pub trace: Vec<String>,
-    /// Invariants that did not hold, each in a line.
-    pub violations: Vec<String>,
+    /// Invariants that did not hold.
+    pub violations: Vec<Violation>,
     /// How often each kind of fault was made.
     pub faults: BTreeMap<&'static str, usize>,
     /// How requests ended, by what was asked and the outcome in a word.
@@ -44,9 +46,9 @@ impl Record {
         self.with(|run| run.trace.push(line));
     }
 
-    pub(crate) fn violation(&self, at: Duration, what: &str) {
-        let line = format!("{:8.3} {what}", at.as_secs_f64());
-        self.with(|run| run.violations.push(line));
+    pub(crate) fn violation(&self, at: Duration, invariant: Invariant, what: &str) {
+        let violation = Violation { at, invariant, what: what.to_owned() };
+        self.with(|run| run.violations.push(violation));
     }
 
     pub(crate) fn finish(self) -> Run {

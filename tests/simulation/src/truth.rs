@@ -46,7 +46,12 @@ pub(crate) fn prompt<'a>(texts: impl IntoIterator<Item = &'a str>, tensors: impl
 
 /// Embeddings `[IMAGE_ROWS, WIDTH]` of an image's pixels.
 pub(crate) fn embeddings(pixels: &[u8]) -> Vec<f32> {
-    values(digest(pixels), IMAGE_ROWS * WIDTH)
+    embeddings_of(digest(pixels))
+}
+
+/// [`embeddings`], by the pixels' digest.
+pub(crate) fn embeddings_of(image: u64) -> Vec<f32> {
+    values(image, IMAGE_ROWS * WIDTH)
 }
 
 /// The hidden state `[WIDTH]` of a row behind a prompt.

@@ -10,8 +10,11 @@ use turmoil::{Builder, Sim};
 use unipic_client::{ClientTls, Endpoint, UniPicClient, connect_over};
 
 use crate::client::Caller;
+use crate::clock::Clock;
 use crate::faults::Fault;
 use crate::hosts::{self, Behind, Gauge, Host};
+use crate::invariant::Invariant;
+use crate::mutant::Mutant;
 use crate::network::{PORT, Simulated};
 use crate::plan::Plan;
 use crate::record::{Record, Run};
@@ -47,19 +50,48 @@ impl Processes {
         }
     }
 
-    fn add(&mut self, name: &str, network: &Simulated) -> Host {
-        let host = Host { network: network.clone(), stop: Arc::default(), held: Gauge::default() };
+    fn add(&mut self, name: &str, network: &Simulated, mutant: Option<Mutant>) -> Host {
+        let held = Gauge::new(match mutant {
+            Some(Mutant::KeepsPlaces) => usize::MAX,
+            Some(Mutant::KeepsOnePlace) => 1,
+            _ => 0,
+        });
+        let host = Host { network: network.clone(), stop: Arc::default(), held, starts: Arc::default(), mutant };
         self.stops.insert(name.to_owned(), Arc::clone(&host.stop));
         self.gauges.insert(name.to_owned(), host.held.clone());
         host
     }
 }
 
-/// Runs the simulation of a seed on this thread.
+/// How a seed is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting {
+    /// Real time that is lost at every change of the weather, as on a busy machine. It may change nothing.
+    pub hiccup: Duration,
+    /// What is wrong with the system.
+    pub mutant: Option<Mutant>,
+}
+
+/// Runs the simulation of a seed.
 #[must_use]
 pub fn simulate(seed: u64) -> Run {
+    simulate_with(seed, Setting::default())
+}
+
+/// [`simulate`] in a setting. On a thread of its own: what is kept by thread, such as the date of answers and the order of maps,
+/// would else be that of the run before.
+#[must_use]
+pub fn simulate_with(seed: u64, setting: Setting) -> Run {
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| alone(seed, setting));
+        run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn alone(seed: u64, setting: Setting) -> Run {
     // Jitter of pauses and breakers comes from this thread's generator.
     fastrand::seed(seed);
+    let clock = Clock::stop();
     let (plan, record) = (Plan::draw(seed), Record::of(seed));
     let mut sim = Builder::new()
         .rng_seed(seed)
@@ -71,14 +103,15 @@ pub fn simulate(seed: u64) -> Run {
         .max_message_latency(Duration::from_millis(plan.latency.0))
         .tcp_capacity(1 << 16)
         .build();
-    let processes = start(&mut sim, &plan);
-    call(&mut sim, &plan, &record);
-    if let Err(error) = drive(&mut sim, &plan, &processes, &record) {
-        record.violation(sim.elapsed(), &format!("the simulation ended: {error}"));
+    let processes = start(&mut sim, &plan, setting.mutant);
+    call(&mut sim, &plan, &record, setting.mutant);
+    if let Err(error) = (Course { plan: &plan, processes: &processes, record: &record, clock, setting }).run(&mut sim) {
+        record.violation(sim.elapsed(), Invariant::Ends, &format!("the simulation ended: {error}"));
     }
     for (host, gauge) in &processes.gauges {
         if gauge.now() > 0 {
-            record.violation(sim.elapsed(), &format!("{host} still holds {} calls", gauge.now()));
+            let text = format!("{host} still holds {} calls", gauge.now());
+            record.violation(sim.elapsed(), Invariant::NothingHeld, &text);
         }
     }
     record.with(|run| run.lasted = sim.elapsed());
@@ -95,13 +128,13 @@ fn endpoints(plan: &Plan, role: &str, hosts: &[String]) -> Vec<Endpoint> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn network(plan: &Plan) -> Simulated {
+fn network(plan: &Plan, mutant: Option<Mutant>) -> Simulated {
     let names = [("understanding", &plan.understanding), ("synthesis", &plan.synthesis), ("decoder", &plan.decoders)];
-    Simulated(Arc::new(names.into_iter().map(|(name, hosts)| (name.to_owned(), hosts.clone())).collect()))
+    Simulated::new(names.into_iter().map(|(name, hosts)| (name.to_owned(), hosts.clone())).collect(), mutant)
 }
 
-fn start(sim: &mut Sim<'_>, plan: &Plan) -> Processes {
-    let (network, mut processes) = (network(plan), Processes::default());
+fn start(sim: &mut Sim<'_>, plan: &Plan, mutant: Option<Mutant>) -> Processes {
+    let (network, mut processes) = (network(plan, mutant), Processes::default());
     let decoder = endpoints(plan, "decoder", &plan.decoders);
     let understanding = endpoints(plan, "understanding", &plan.understanding);
     let behind =
@@ -111,7 +144,7 @@ fn start(sim: &mut Sim<'_>, plan: &Plan) -> Processes {
     // Hosts run in the order in which they are added.
     Rng::with_seed(mix(plan.seed, ORDER)).shuffle(&mut names);
     for name in names {
-        let (host, decoder, behind) = (processes.add(name, &network), decoder.clone(), behind.clone());
+        let (host, decoder, behind) = (processes.add(name, &network, mutant), decoder.clone(), behind.clone());
         let at = name.as_str();
         match name.split('-').next() {
             Some("understanding") => sim.host(at, move || hosts::understanding(host.clone())),
@@ -124,8 +157,8 @@ fn start(sim: &mut Sim<'_>, plan: &Plan) -> Processes {
 }
 
 /// Starts the callers.
-fn call(sim: &mut Sim<'_>, plan: &Plan, record: &Record) {
-    let (network, healed) = (network(plan), plan.healed());
+fn call(sim: &mut Sim<'_>, plan: &Plan, record: &Record, mutant: Option<Mutant>) {
+    let (network, healed) = (network(plan, mutant), plan.healed());
     for (number, name) in (0_u64..).zip(&plan.clients) {
         let (network, record, seed) = (network.clone(), record.clone(), mix(plan.seed, number));
         let texts: Vec<String> = plan.gateways.iter().map(|host| format!("http://{host}:{PORT}")).collect();
@@ -136,7 +169,7 @@ fn call(sim: &mut Sim<'_>, plan: &Plan, record: &Record) {
             let client = UniPicClient::over(connection);
             let callers = (0..AT_ONCE).map(|lane| {
                 let (name, client, record) = (format!("{name}.{lane}"), client.clone(), record.clone());
-                Caller { name, client, record, healed }.ask_on(Rng::with_seed(mix(seed, lane)))
+                Caller { name, client, record, healed, mutant }.ask_on(Rng::with_seed(mix(seed, lane)))
             });
             futures::future::join_all(callers).await;
             Ok(())
@@ -167,35 +200,57 @@ fn change_weather(sim: &Sim<'_>, plan: &Plan, weather: &mut Rng) {
     }
 }
 
-/// Lets time pass until every caller has ended and everything had time to settle.
-fn drive(sim: &mut Sim<'_>, plan: &Plan, processes: &Processes, record: &Record) -> turmoil::Result {
-    let mut turns: Vec<Turn<'_>> = plan.faults.iter().flat_map(Turn::both).collect();
-    turns.sort_by_key(|turn| turn.at);
-    let mut turns = turns.into_iter().peekable();
-    let (mut weather, mut changes_at) = (Rng::with_seed(mix(plan.seed, WEATHER)), Duration::ZERO);
-    loop {
-        if sim.elapsed() >= changes_at {
-            change_weather(sim, plan, &mut weather);
-            changes_at += CHANGING;
-        }
-        while let Some(turn) = turns.next_if(|turn| turn.at <= sim.elapsed()) {
-            let word = if turn.begins { "begins" } else { "ends" };
-            record.event(sim.elapsed(), &format!("{} {word}", turn.fault));
-            match turn.begins {
-                true => {
-                    turn.fault.begin(sim, processes);
-                    record.with(|run| *run.faults.entry(turn.fault.name()).or_default() += 1);
-                }
-                false => turn.fault.end(sim, plan.delay(&mut weather)),
+/// What goes on around the hosts while time passes.
+struct Course<'a> {
+    plan: &'a Plan,
+    processes: &'a Processes,
+    record: &'a Record,
+    clock: Clock,
+    setting: Setting,
+}
+
+impl Course<'_> {
+    /// Lets time pass until every caller has ended and everything had time to settle.
+    fn run(&self, sim: &mut Sim<'_>) -> turmoil::Result {
+        let mut turns: Vec<Turn<'_>> = self.plan.faults.iter().flat_map(Turn::both).collect();
+        turns.sort_by_key(|turn| turn.at);
+        let mut turns = turns.into_iter().peekable();
+        let (mut weather, mut changes_at) = (Rng::with_seed(mix(self.plan.seed, WEATHER)), Duration::ZERO);
+        loop {
+            if sim.elapsed() >= changes_at {
+                std::thread::sleep(self.setting.hiccup);
+                change_weather(sim, self.plan, &mut weather);
+                changes_at += CHANGING;
+            }
+            while let Some(turn) = turns.next_if(|turn| turn.at <= sim.elapsed()) {
+                self.take(sim, &turn, &mut weather);
+            }
+            if self.step(sim)? {
+                break;
             }
         }
-        if sim.step()? {
-            break;
+        let end = sim.elapsed() + SETTLING;
+        while sim.elapsed() < end {
+            self.step(sim)?;
+        }
+        Ok(())
+    }
+
+    fn take(&self, sim: &mut Sim<'_>, turn: &Turn<'_>, weather: &mut Rng) {
+        let word = if turn.begins { "begins" } else { "ends" };
+        self.record.event(sim.elapsed(), &format!("{} {word}", turn.fault));
+        match turn.begins {
+            true => {
+                turn.fault.begin(sim, self.processes);
+                self.record.with(|run| *run.faults.entry(turn.fault.name()).or_default() += 1);
+            }
+            false => turn.fault.end(sim, self.plan.delay(weather)),
         }
     }
-    let end = sim.elapsed() + SETTLING;
-    while sim.elapsed() < end {
-        sim.step()?;
+
+    /// A tick of every host. True where all callers have ended.
+    fn step(&self, sim: &mut Sim<'_>) -> turmoil::Result<bool> {
+        self.clock.set(sim.elapsed());
+        sim.step()
     }
-    Ok(())
 }

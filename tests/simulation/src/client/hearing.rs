@@ -5,6 +5,7 @@ use unipic_imaging::{DecodeLimits, decode};
 
 use super::Hearing;
 use crate::ask::RightImages;
+use crate::invariant::{Invariant, Wrong};
 
 /// An edit's event as that of a generation: they are the same.
 pub(super) fn as_generated(event: edit_response::Event) -> generate_response::Event {
@@ -42,20 +43,21 @@ impl Drawn {
         Self { right, iterations, come, told: None, previewed, resumed: 0, is_done: false }
     }
 
-    fn check_pixels(&self, file: &[u8], image: u32, iterations: u32) -> Result<(), String> {
-        let pixels = decode(file, &DecodeLimits::default()).map_err(|error| format!("image {image}: {error}"))?;
+    fn check_pixels(&self, held: Invariant, file: &[u8], image: u32, iterations: u32) -> Result<(), Wrong> {
+        let broken = |error| (held, format!("image {image}: {error}"));
+        let pixels = decode(file, &DecodeLimits::default()).map_err(broken)?;
         match pixels.data == self.right.after(image, iterations) {
             true => Ok(()),
-            false => Err(format!("image {image} of iteration {iterations} has other pixels")),
+            false => Err((held, format!("image {image} of iteration {iterations} has other pixels"))),
         }
     }
 }
 
 impl Hearing<generate_response::Event> for Drawn {
-    fn hear(&mut self, event: generate_response::Event) -> Result<(), String> {
+    fn hear(&mut self, event: generate_response::Event) -> Result<(), Wrong> {
         use generate_response::Event;
         if self.is_done {
-            return Err("something came after the end".to_owned());
+            return Err((Invariant::LastWord, "something came after the end".to_owned()));
         }
         match event {
             Event::Queued(_) => {}
@@ -63,32 +65,38 @@ impl Hearing<generate_response::Event> for Drawn {
             Event::Done(_) => self.is_done = true,
             Event::Progress(step) => {
                 if self.told.is_some_and(|told| step.iteration <= told) || step.known_tokens > step.total_tokens {
-                    return Err(format!("progress went from {:?} to {step:?}", self.told));
+                    return Err((Invariant::Forward, format!("progress went from {:?} to {step:?}", self.told)));
                 }
                 self.told = Some(step.iteration);
             }
             Event::Preview(preview) => {
-                let last = self.previewed.get_mut(preview.image as usize).ok_or("a preview of no image")?;
+                let nobody = || (Invariant::RightPreview, "a preview of no image".to_owned());
+                let last = self.previewed.get_mut(preview.image as usize).ok_or_else(nobody)?;
                 if preview.iteration <= std::mem::replace(last, preview.iteration) {
-                    return Err(format!("preview of iteration {} came late or twice", preview.iteration));
+                    let text = format!("preview of iteration {} came late or twice", preview.iteration);
+                    return Err((Invariant::Once, text));
                 }
-                self.check_pixels(&preview.data, preview.image, preview.iteration)?;
+                self.check_pixels(Invariant::RightPreview, &preview.data, preview.image, preview.iteration)?;
             }
             Event::Image(image) => {
-                let come = self.come.get_mut(image.image as usize).ok_or("an image that nobody asked for")?;
+                let nobody = || (Invariant::RightImage, "an image that nobody asked for".to_owned());
+                let come = self.come.get_mut(image.image as usize).ok_or_else(nobody)?;
                 if std::mem::replace(come, true) {
-                    return Err(format!("image {} came twice", image.image));
+                    return Err((Invariant::Once, format!("image {} came twice", image.image)));
                 }
-                self.check_pixels(&image.data, image.image, self.iterations)?;
+                self.check_pixels(Invariant::RightImage, &image.data, image.image, self.iterations)?;
             }
         }
         Ok(())
     }
 
-    fn end(self) -> Result<usize, String> {
+    fn end(self) -> Result<usize, Wrong> {
         match self.is_done && self.come.iter().all(|come| *come) {
             true => Ok(self.resumed),
-            false => Err(format!("a good end with images {:?} and an end {}", self.come, self.is_done)),
+            false => {
+                let text = format!("a good end with images {:?} and an end {}", self.come, self.is_done);
+                Err((Invariant::Whole, text))
+            }
         }
     }
 }
@@ -108,10 +116,10 @@ impl Said {
 }
 
 impl Hearing<understand_response::Event> for Said {
-    fn hear(&mut self, event: understand_response::Event) -> Result<(), String> {
+    fn hear(&mut self, event: understand_response::Event) -> Result<(), Wrong> {
         use understand_response::Event;
         if self.is_done {
-            return Err("something came after the end".to_owned());
+            return Err((Invariant::LastWord, "something came after the end".to_owned()));
         }
         match event {
             Event::Queued(_) => {}
@@ -119,23 +127,24 @@ impl Hearing<understand_response::Event> for Said {
             Event::TextDelta(text) => {
                 self.said.push_str(&text);
                 if !self.right.starts_with(&self.said) {
-                    return Err(format!("said {:?} and not {:?}", self.said, self.right));
+                    return Err((Invariant::RightText, format!("said {:?} and not {:?}", self.said, self.right)));
                 }
             }
             Event::Done(done) => {
                 self.is_done = true;
                 if done.text != self.said {
-                    return Err(format!("the end says {:?}, the pieces {:?}", done.text, self.said));
+                    let text = format!("the end says {:?}, the pieces {:?}", done.text, self.said);
+                    return Err((Invariant::RightText, text));
                 }
             }
         }
         Ok(())
     }
 
-    fn end(self) -> Result<usize, String> {
+    fn end(self) -> Result<usize, Wrong> {
         match self.is_done && self.said == self.right {
             true => Ok(self.resumed),
-            false => Err(format!("a good end after {:?} of {:?}", self.said, self.right)),
+            false => Err((Invariant::Whole, format!("a good end after {:?} of {:?}", self.said, self.right))),
         }
     }
 }

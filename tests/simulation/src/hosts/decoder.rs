@@ -10,7 +10,8 @@ use unipic_api::pb::{self, answer_request, answer_response, session_request, ses
 use unipic_api::{ApiError, Reason};
 use unipic_serving::Services;
 
-use super::{Gauge, Held, Host, Replies, compute, matrix, reply, rows, tell, tensor};
+use super::{Held, Host, Memory, Replies, compute, matrix, reply, rows, tell, tensor};
+use crate::mutant::Mutant;
 use crate::truth::{self, WIDTH};
 
 /// Sessions and answers at once; one more is refused with the time to come back.
@@ -18,19 +19,41 @@ const MOST: usize = 4;
 
 /// Runs the process until it is stopped.
 pub(crate) async fn decoder(host: Host) -> turmoil::Result {
-    let service = DecoderServer::new(Scripted { held: host.held.clone() });
+    let service = DecoderServer::new(Scripted { host: host.clone(), before: Memory::default() });
     host.serve(Services::new().await.add(service).await).await
 }
 
+#[derive(Clone)]
 struct Scripted {
-    held: Gauge,
+    host: Host,
+    before: Memory,
 }
 
 impl Scripted {
     fn enter(&self) -> Result<Held, ApiError> {
         let retry_after = std::time::Duration::from_millis(100);
-        let is_full = self.held.now() >= MOST;
-        (!is_full).then(|| self.held.hold()).ok_or(ApiError::Overloaded { reason: Reason::QueueFull, retry_after })
+        if self.host.held.now() < MOST {
+            return Ok(self.host.held.hold());
+        }
+        Err(match self.host.is(Mutant::FailsWhenFull) {
+            true => ApiError::Fault(Reason::Bug),
+            false => ApiError::Overloaded { reason: Reason::QueueFull, retry_after },
+        })
+    }
+
+    /// What a session goes on from.
+    fn opened(&self, prompts: Vec<u64>) -> Vec<u64> {
+        if !self.host.is(Mutant::LeakedSession) {
+            return prompts;
+        }
+        let before = self.before.swap(prompts.clone());
+        let leaked = prompts.iter().zip(before.into_iter().map(Some).chain(std::iter::repeat(None)));
+        leaked.map(|(prompt, before)| before.map_or(*prompt, |before| truth::mix(*prompt, before))).collect()
+    }
+
+    /// How often a word is said.
+    fn times(&self, index: u32) -> usize {
+        1 + usize::from(self.host.is(Mutant::RepeatsWord) && index == 2)
     }
 }
 
@@ -68,6 +91,7 @@ fn frame_of_answer(request: pb::AnswerRequest) -> Option<pb::TensorFrame> {
 
 /// A session from its prompts to its caller's end.
 async fn converse(
+    scripted: Scripted,
     mut asked: Streaming<pb::SessionRequest>,
     replies: mpsc::Sender<Result<pb::SessionResponse, Status>>,
 ) -> Result<(), ApiError> {
@@ -79,7 +103,7 @@ async fn converse(
     for _ in 0..open.n_tensors {
         tensors.push(tensor(&mut asked, frame_of_session).await?);
     }
-    let prompts: Vec<u64> = open.prompts.iter().map(|prompt| understood(prompt, &tensors)).collect();
+    let prompts = scripted.opened(open.prompts.iter().map(|prompt| understood(prompt, &tensors)).collect());
     compute(prompts.iter().fold(0, |a, b| truth::mix(a, *b)), 5, 60).await;
     tell(&replies, message(session_response::Message::Opened(pb::SessionOpened::default()))).await?;
     while let Some(request) = asked.next().await {
@@ -109,6 +133,7 @@ fn probed(probe: &pb::Probe, rows: &[Vec<f32>], prompts: &[u64]) -> Result<RawTe
 
 /// An answer, a word at a time.
 async fn answer(
+    scripted: Scripted,
     mut asked: Streaming<pb::AnswerRequest>,
     replies: mpsc::Sender<Result<pb::AnswerResponse, Status>>,
 ) -> Result<(), ApiError> {
@@ -125,7 +150,9 @@ async fn answer(
     for index in 0..open.max_tokens {
         compute(truth::mix(prompt, index.into()), 5, 60).await;
         let text = truth::word(prompt, open.seed, index);
-        tell(&replies, message(answer_response::Message::TextDelta(text))).await?;
+        for _ in 0..scripted.times(index) {
+            tell(&replies, message(answer_response::Message::TextDelta(text.clone()))).await?;
+        }
     }
     let finish_reason = pb::FinishReason::Length.into();
     let done = pb::AnswerDone { finish_reason, completion_tokens: open.max_tokens, ..Default::default() };
@@ -141,16 +168,16 @@ impl Decoder for Scripted {
         &self,
         request: Request<Streaming<pb::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let held = self.enter()?;
-        Ok(reply(held, |replies| converse(request.into_inner(), replies)))
+        let (held, scripted) = (self.enter()?, self.clone());
+        Ok(reply(held, |replies| converse(scripted, request.into_inner(), replies)))
     }
 
     async fn answer(
         &self,
         request: Request<Streaming<pb::AnswerRequest>>,
     ) -> Result<Response<Self::AnswerStream>, Status> {
-        let held = self.enter()?;
-        Ok(reply(held, |replies| answer(request.into_inner(), replies)))
+        let (held, scripted) = (self.enter()?, self.clone());
+        Ok(reply(held, |replies| answer(scripted, request.into_inner(), replies)))
     }
 
     async fn get_decoder_info(

@@ -2,6 +2,7 @@
 //! [`RemoteDecoder`], with its resumption); only the device's steps are scripted, as a device is a thread of its own, which
 //! no simulated clock holds.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use candle_core::{Device, Tensor};
@@ -21,7 +22,8 @@ use unipic_synthesis::{Conversation, ProbeSegment, SynthesisEvent};
 use unipic_telemetry::Metrics;
 use unipic_telemetry::metrics::RetryMetrics;
 
-use super::{Gauge, Host, Replies, compute, matrix, reply, tell, tensor};
+use super::{Host, Memory, Replies, compute, matrix, reply, tell, tensor};
+use crate::mutant::Mutant;
 use crate::truth::{self, Drawing, IMAGE_ROWS, STRIDE, WIDTH};
 
 /// Side of the square images that the MAR path takes, in pixels.
@@ -31,7 +33,9 @@ pub(crate) const SIDE: u32 = 64;
 pub(crate) async fn synthesis(host: Host, decoders: Vec<Endpoint>, patience: Duration) -> turmoil::Result {
     let policy = RetryPolicy { patience_seconds: patience.as_secs_f64(), ..RetryPolicy::default() };
     let scripted = Scripted {
-        held: host.held.clone(),
+        starts: host.starts.fetch_add(1, Ordering::Relaxed),
+        host: host.clone(),
+        before: Memory::default(),
         decoder: RemoteDecoder::over(host.connect(&decoders)?),
         budget: RetryBudget::new(&policy),
         retries: RetryMetrics::new(&Metrics::default(), "synthesis", &["decoder"]),
@@ -41,7 +45,10 @@ pub(crate) async fn synthesis(host: Host, decoders: Vec<Endpoint>, patience: Dur
 
 #[derive(Clone)]
 struct Scripted {
-    held: Gauge,
+    host: Host,
+    /// How often the process was started before.
+    starts: usize,
+    before: Memory,
     decoder: RemoteDecoder,
     budget: RetryBudget,
     retries: RetryMetrics,
@@ -90,6 +97,9 @@ struct Generation {
     /// One an image.
     states: Vec<u64>,
     replies: Sender,
+    host: Host,
+    /// States of the request before.
+    before: Vec<u64>,
 }
 
 impl Generation {
@@ -116,12 +126,16 @@ impl Generation {
         let segment = |prompt, first_row| ProbeSegment { prompt, first_row, n_rows: 1 };
         let segments = (0..self.n_prompts).flat_map(|prompt| (0..n).map(move |row| segment(prompt, row))).collect();
         let hidden = self.conversation.probe(rows, segments).await?.to_vec2::<f32>().map_err(failed)?;
+        let mut times = 1;
         while let Ok(SynthesisEvent::Resumed { attempt }) = self.losses.try_recv() {
             let what = pb::Backend::Decoder.into();
             self.tell(synthesize_response::Message::Resumed(pb::Resumed { what, attempt })).await?;
+            times = if self.host.is(Mutant::RepeatsIteration) { 2 } else { 1 };
         }
         for (i, state) in self.states.iter_mut().enumerate() {
-            *state = Drawing::step(*state, hidden.iter().skip(i).step_by(n).map(Vec::as_slice));
+            for _ in 0..times {
+                *state = Drawing::step(*state, hidden.iter().skip(i).step_by(n).map(Vec::as_slice));
+            }
         }
         Ok(())
     }
@@ -135,16 +149,30 @@ impl Generation {
     }
 
     async fn pictures(&self, preview: bool) -> Result<(), ApiError> {
-        for (image, state) in (self.asked.first_image..).zip(&self.states) {
-            compute(*state, 2, 10).await;
+        for (image, state) in (self.asked.first_image..).zip(self.delivered(preview)) {
+            compute(state, 2, 10).await;
             let shape = vec![self.asked.grid_rows * STRIDE, self.asked.grid_cols * STRIDE, 3];
-            let pixels = RawTensor::new(pb::DType::DtypeU8, shape, self.drawing.pixels(*state).into());
+            let pixels = RawTensor::new(pb::DType::DtypeU8, shape, self.drawing.pixels(state).into());
             for frame in pixels.map_err(|error| error.at("image"))?.into_frames() {
                 let frame = pb::ImageFrame { image, preview, frame: Some(frame) };
                 self.tell(synthesize_response::Message::Image(frame)).await?;
             }
         }
         Ok(())
+    }
+
+    /// The states whose pixels are told.
+    fn delivered(&self, preview: bool) -> Vec<u64> {
+        let mut states = self.states.clone();
+        match self.host.mutant {
+            Some(Mutant::AnothersImage) if !preview && self.before.len() == states.len() => self.before.clone(),
+            Some(Mutant::WrongPreview) if preview => states.iter().map(|state| state ^ 1).collect(),
+            Some(Mutant::ForgetsImage) if !preview => {
+                states.pop();
+                states
+            }
+            _ => states,
+        }
     }
 
     async fn tell(&self, message: synthesize_response::Message) -> Result<(), ApiError> {
@@ -168,8 +196,14 @@ impl Scripted {
             false => None,
         };
         let prompts = prompts(&asked, source.as_ref())?;
-        let drawing = Drawing::new(&asked, source.as_ref().map(|source| source.data.as_ref()));
-        let states = (asked.first_image..asked.first_image + asked.n_images).map(|i| drawing.begin(i)).collect();
+        let mut drawn = asked.clone();
+        if self.host.is(Mutant::OtherSeedAfterRestart) {
+            drawn.seed ^= self.starts as u64;
+        }
+        let drawing = Drawing::new(&drawn, source.as_ref().map(|source| source.data.as_ref()));
+        let states: Vec<u64> =
+            (asked.first_image..asked.first_image + asked.n_images).map(|i| drawing.begin(i)).collect();
+        let before = self.before.swap(states.clone());
         let (events, losses) = mpsc::channel(4);
         let patience = self.budget.begin(Some(call.deadline));
         let deadline = Some(call.deadline.into_std());
@@ -182,7 +216,8 @@ impl Scripted {
         };
         let n_prompts = prompts.len();
         let conversation = Conversation::new(self.decoder, prompts, context, patience, self.retries, events);
-        Generation { asked, drawing, conversation, losses, n_prompts, states, replies }.run().await
+        let host = self.host;
+        Generation { asked, drawing, conversation, losses, n_prompts, states, replies, host, before }.run().await
     }
 }
 
@@ -197,7 +232,7 @@ impl Synthesis for Scripted {
     ) -> Result<Response<Self::SynthesizeStream>, Status> {
         let (call, scripted) = (CallContext::of(&request), self.clone());
         let requests = request.into_inner();
-        Ok(reply(self.held.hold(), |replies| Scripted::synthesize(scripted, call, requests, replies)))
+        Ok(reply(self.host.held.hold(), |replies| Scripted::synthesize(scripted, call, requests, replies)))
     }
 
     async fn encode_mar(
@@ -205,7 +240,7 @@ impl Synthesis for Scripted {
         request: Request<Streaming<pb::EncodeMarRequest>>,
     ) -> Result<Response<Self::EncodeMarStream>, Status> {
         let mut requests = request.into_inner();
-        Ok(reply(self.held.hold(), |replies| async move {
+        Ok(reply(self.host.held.hold(), |replies| async move {
             let pixels = tensor(&mut requests, |request: pb::EncodeMarRequest| request.frame).await?;
             compute(truth::digest(&pixels.data), 5, 40).await;
             for frame in matrix(IMAGE_ROWS, WIDTH, &truth::embeddings(&pixels.data))?.into_frames() {
