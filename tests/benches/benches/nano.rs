@@ -93,7 +93,7 @@ fn language_model(c: &mut Criterion) {
 fn autoencoder(c: &mut Criterion) {
     let (build, config) = model();
     let decoder = vae::Decoder::load(&build, &config.vae).unwrap();
-    let latents = values(16, 64).reshape((1, 16, 8, 8)).unwrap();
+    let latents = values(64, 16).reshape((1, 8, 8, 16)).unwrap();
     c.bench_function("nano VAE, decode 128 px", |b| b.iter(|| decoder.decode(black_box(&latents)).unwrap()));
 }
 
