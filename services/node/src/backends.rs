@@ -1,7 +1,10 @@
 //! The gateway's backends by value: no message, no frame, no copy of a tensor.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use futures::StreamExt;
+use tokio::sync::SetOnce;
 use tracing::Span;
 use unipic_api::frames::RawTensor;
 use unipic_api::{ApiError, Reason, pb};
@@ -19,12 +22,36 @@ use unipic_understanding::Understanding;
 
 use crate::language::LocalDecoder;
 
-/// The three services with weights, in this process.
-#[derive(Clone)]
-pub struct NodeBackends {
+/// The three services with weights, in this process: loaded, or yet to come. Clones share them.
+#[derive(Clone, Default)]
+pub struct NodeBackends(Arc<SetOnce<Loaded>>);
+
+/// The three services with weights.
+pub(crate) struct Loaded {
     pub(crate) understanding: Understanding,
     pub(crate) synthesis: Synthesis<LocalDecoder>,
     pub(crate) decoder: Decoder,
+}
+
+impl Loaded {
+    /// Runs every part once, so that the first request meets a warm device.
+    pub(crate) async fn warm_up(&self) -> Result<(), ApiError> {
+        self.decoder.warm_up().await?;
+        self.understanding.warm_up().await?;
+        self.synthesis.warm_up().await
+    }
+}
+
+impl NodeBackends {
+    /// They are there from now on. What came first stays.
+    pub(crate) fn come(&self, loaded: Loaded) {
+        let _ = self.0.set(loaded);
+    }
+
+    /// The services, which are there before any request is let in.
+    fn loaded(&self) -> Result<&Loaded, ApiError> {
+        self.0.get().ok_or_else(|| ApiError::unavailable(Reason::Loading))
+    }
 }
 
 /// A job of the current span that ends with its call, on behalf of the same tenant.
@@ -47,10 +74,12 @@ impl Backends for NodeBackends {
     }
 
     async fn facts(&self) -> Result<Facts, Vec<Missing>> {
+        // A gateway takes no requests before it has these, and asks only once at a time: waiting is all there is to do.
+        let Loaded { understanding, synthesis, decoder } = self.0.wait().await;
         Ok(Facts {
-            understanding: self.understanding.info().message(),
-            synthesis: self.synthesis.info_message(),
-            decoder: self.decoder.info().message(),
+            understanding: understanding.info().message(),
+            synthesis: synthesis.info_message(),
+            decoder: decoder.info().message(),
         })
     }
 
@@ -61,17 +90,19 @@ impl Backends for NodeBackends {
         call: &CallContext,
     ) -> Result<ReplyStream<SynthesisEvent>, ApiError> {
         let spec = SynthesisSpec::from_message(parameters, source.map(pixels))?;
-        let events = self.synthesis.synthesize(spec, job(call))?;
+        let events = self.loaded()?.synthesis.synthesize(spec, job(call))?;
         Ok(events.map(|event| event.and_then(translated)).boxed())
     }
 
     async fn encode_siglip(&self, image: Rgb8, call: &CallContext) -> Result<Tensor, ApiError> {
-        let done = self.understanding.encode(image.data.into(), Handover::Device, &job(call)).await?;
+        let loaded = self.loaded()?;
+        let done = loaded.understanding.encode(image.data.into(), Handover::Device, &job(call)).await?;
         Ok(done.reply)
     }
 
     async fn encode_mar(&self, image: Rgb8, call: &CallContext) -> Result<Tensor, ApiError> {
-        self.synthesis.encode_mar(pixels(image), Handover::Device, &job(call)).await
+        let loaded = self.loaded()?;
+        loaded.synthesis.encode_mar(pixels(image), Handover::Device, &job(call)).await
     }
 
     async fn answer(&self, spec: AnswerSpec<Tensor>, call: &CallContext) -> Result<ReplyStream<AnswerEvent>, ApiError> {
@@ -89,7 +120,7 @@ impl Backends for NodeBackends {
             stop: spec.stop,
             candidates: spec.candidates,
         };
-        let events = self.decoder.answer(request, job(call)).await?;
+        let events = self.loaded()?.decoder.answer(request, job(call)).await?;
         let translated = |event| match event {
             unipic_decoder::AnswerEvent::Text(text) => AnswerEvent::Text(text),
             unipic_decoder::AnswerEvent::Done(done) => AnswerEvent::Done(done.message()),

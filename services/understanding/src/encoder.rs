@@ -71,6 +71,17 @@ impl From<WeightsError> for LoadPartsError {
 }
 
 impl Parts {
+    /// What can be known of a checkpoint before values are read: whether it has this service's tensors.
+    ///
+    /// # Errors
+    /// As [`Parts::load`], but for values.
+    pub fn judge(checkpoint: &Checkpoint) -> std::result::Result<(), LoadPartsError> {
+        if checkpoint.has(Part::SiglipProjector) {
+            checkpoint.judge(&PARTS)?;
+        }
+        Ok(())
+    }
+
     /// Loads this service's share of a checkpoint.
     ///
     /// # Errors

@@ -95,6 +95,15 @@ pub fn open(model: &Path) -> Result<Checkpoint, WeightsError> {
     if model == Path::new(nano::NAME) { nano::checkpoint() } else { Checkpoint::open(model) }
 }
 
+/// What a process is to load, once nothing is wrong with it that can be known without reading values.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The checkpoint, opened.
+    pub checkpoint: Checkpoint,
+    /// Where and how its parts are loaded.
+    pub options: LoadOptions,
+}
+
 /// Where and how parts are loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {

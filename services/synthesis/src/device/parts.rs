@@ -76,6 +76,14 @@ impl From<WeightsError> for LoadPartsError {
 }
 
 impl Parts {
+    /// What can be known of a checkpoint before values are read: whether it has this service's tensors.
+    ///
+    /// # Errors
+    /// As [`Parts::load`], but for values.
+    pub fn judge(checkpoint: &Checkpoint) -> std::result::Result<(), LoadPartsError> {
+        Ok(checkpoint.judge(&PARTS)?)
+    }
+
     /// Loads this service's share of a checkpoint.
     ///
     /// # Errors
