@@ -29,6 +29,10 @@ pub struct Info {
     pub vocab_size: usize,
     /// SHA-256 of the loaded tensors, in hexadecimal.
     pub weights_sha256: String,
+    /// Bytes of the weights as they are held.
+    pub weight_bytes: u64,
+    /// The device that holds them: `cpu` or `cuda:N`.
+    pub device: String,
     /// What an operator should know about the load.
     pub notices: Vec<String>,
 }
@@ -92,6 +96,8 @@ impl Parts {
             context_length: config.max_position_embeddings,
             vocab_size: config.vocab_size,
             weights_sha256: tensors.sha256().to_owned(),
+            weight_bytes: options.weight_bytes(checkpoint, &PARTS),
+            device: options.device_name(),
             notices: tensors.notices().to_vec(),
         };
         let model = Model::load(&options.build(&tensors), config)?;

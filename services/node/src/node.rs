@@ -5,7 +5,7 @@ use std::sync::Arc;
 use unipic_api::ApiError;
 use unipic_decoder::Decoder;
 use unipic_engine::{Engine, EngineConfig};
-use unipic_engine_metrics::EngineMetrics;
+use unipic_engine_metrics::{DeviceMemory, EngineMetrics, Held};
 use unipic_gateway::Gateway;
 use unipic_models::load::{Judged, LoadError};
 use unipic_serving::{Drained, Listener, Ops, beside};
@@ -147,9 +147,11 @@ fn load(config: &Config, judged: &Judged, metrics: &Metrics) -> Result<Loaded, N
     let prefix_bytes = config.prefix_cache_mib.saturating_mul(1 << 20);
     let decoder = Decoder::keeping(&engine, language, prefix_bytes).counted(metrics);
     let understanding = Understanding::new(&engine, unipic_understanding::Parts::load(checkpoint, options)?);
+    let understanding = understanding.counted(metrics);
     let parts = unipic_synthesis::Parts::load(checkpoint, options)?;
     let bounds = Bounds { max_places: config.max_places, max_images: config.limits.max_n as usize };
     let limits = Limits { bounds, max_concurrent: running };
     let synthesis = Synthesis::new(&engine, parts, LocalDecoder(decoder.clone()), limits).counted(metrics);
-    Ok(Loaded { understanding, synthesis, decoder })
+    let memory = DeviceMemory::new(metrics, &options.device_name(), &[Held::Embeddings]);
+    Ok(Loaded { understanding, synthesis, decoder, memory })
 }

@@ -35,6 +35,10 @@ pub struct Info {
     pub llm_width: usize,
     /// SHA-256 of the loaded tensors, in hexadecimal; empty when there are none.
     pub weights_sha256: String,
+    /// Bytes of the weights as they are held.
+    pub weight_bytes: u64,
+    /// The device that holds them: `cpu` or `cuda:N`.
+    pub device: String,
     /// What an operator should know about the load.
     pub notices: Vec<String>,
 }
@@ -95,6 +99,8 @@ impl Parts {
             n_tokens: config.siglip.n_tokens(),
             llm_width: config.llm.hidden_size,
             weights_sha256: String::new(),
+            weight_bytes: 0,
+            device: options.device_name(),
             notices: checkpoint.notices().to_vec(),
         };
         let options = options.clone();
@@ -103,6 +109,7 @@ impl Parts {
         }
         let tensors = options.load(checkpoint, &PARTS)?;
         info.weights_sha256 = tensors.sha256().to_owned();
+        info.weight_bytes = options.weight_bytes(checkpoint, &PARTS);
         let build = options.build(&tensors);
         let encoder = siglip2::Encoder::load(&build, &config.siglip)?;
         let projector = Projector::load_siglip(&build, config)?;

@@ -78,7 +78,7 @@ fn build(config: &Config, judged: &Judged, metrics: &Metrics) -> Result<Understa
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
     metrics.set_weights(&info.weights_sha256);
-    Ok(Understanding::new(&engine, parts))
+    Ok(Understanding::new(&engine, parts).counted(metrics))
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended, and answers operators meanwhile. Health says

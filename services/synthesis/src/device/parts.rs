@@ -34,6 +34,10 @@ pub struct Info {
     pub default_head_steps: usize,
     /// SHA-256 of the loaded tensors, in hexadecimal.
     pub weights_sha256: String,
+    /// Bytes of the weights as they are held.
+    pub weight_bytes: u64,
+    /// The device that holds them: `cpu` or `cuda:N`.
+    pub device: String,
     /// What an operator should know about the load.
     pub notices: Vec<String>,
 }
@@ -102,6 +106,8 @@ impl Parts {
             llm_width: config.llm.hidden_size,
             default_head_steps: config.mar.num_sampling_steps,
             weights_sha256: tensors.sha256().to_owned(),
+            weight_bytes: options.weight_bytes(checkpoint, &PARTS),
+            device: options.device_name(),
             notices: tensors.notices().to_vec(),
         };
         Ok(Self {
