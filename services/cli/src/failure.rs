@@ -102,7 +102,9 @@ fn status(error: &anyhow::Error) -> u8 {
     }
     match (error.downcast_ref::<TrainError>(), error.downcast_ref::<EvalError>()) {
         (Some(TrainError::Stopped { .. }), _) => STOPPED,
-        (Some(TrainError::Recipe { .. }), _) => 2,
+        (Some(TrainError::Recipe { .. } | TrainError::Stage { .. }), _) => 2,
+        // A folder that is another's, or another run's.
+        (Some(TrainError::Folder { .. } | TrainError::Resume { .. }), _) => 2,
         (_, Some(EvalError::Setting { .. } | EvalError::OtherRun { .. })) => 2,
         (_, Some(EvalError::Input { .. } | EvalError::Read { .. })) => 2,
         _ => 1,
@@ -158,6 +160,22 @@ mod tests {
         let message = "invalid request: --iterations: must be more";
         assert_eq!(told, json!({ "message": message, "status": 2, "code": "INVALID_ARGUMENT", "fields": fields }));
         assert_eq!(event(&Stopped.into()), json!({ "message": "stopped", "status": 130 }));
+    }
+
+    #[test]
+    fn what_a_training_run_cannot_be_helped_by_is_the_callers_to_change() {
+        let (path, stage, why) = (std::path::PathBuf::from("run"), "s".to_owned(), "is wrong".to_owned());
+        let io = std::io::Error::other("no space");
+        for (error, expected) in [
+            (TrainError::Recipe { path: path.clone(), why: why.clone() }, 2),
+            (TrainError::Stage { stage: stage.clone(), why: why.clone() }, 2),
+            (TrainError::Folder { path: path.clone(), why: why.clone() }, 2),
+            (TrainError::Resume { path: path.clone(), why }, 2),
+            (TrainError::Stopped { stage, step: 1 }, 130),
+            (TrainError::Io { path, source: io }, 1),
+        ] {
+            assert_eq!(status(&error.into()), expected);
+        }
     }
 
     #[test]

@@ -235,8 +235,9 @@ fn events(
     most: usize,
 ) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
     try_stream! {
-        let (started, _answering) = (Instant::now(), writer.decoder.metrics.answer());
+        let (started, (_answering, mut held)) = (Instant::now(), writer.decoder.metrics.answer());
         let (mut token, mut cache) = writer.begin(asked).await?;
+        held.set(cache.bytes() as u64);
         let first_token = started.elapsed();
         let decoding = Instant::now();
         writer.spent = Spent::default();
@@ -260,6 +261,7 @@ fn events(
                 break FinishReason::Length;
             }
             (token, cache) = writer.go_on(token, cache, &context).await?;
+            held.set(cache.bytes() as u64);
             n += 1;
         };
         span.record("tokens", n);

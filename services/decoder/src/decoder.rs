@@ -55,15 +55,16 @@ impl Decoder {
     pub fn keeping(engine: &Engine, parts: Parts, prefix_bytes: u64) -> Self {
         let Parts { model, tokenizer, info } = parts;
         let (empty, device) = (model.new_cache(), model.device().clone());
+        let metrics = DecoderMetrics::new(&Metrics::default(), &info.device, info.weight_bytes);
         let shared = Arc::new(Shared { info, tokenizer, prefixes: PrefixCache::new(prefix_bytes), empty, device });
-        let metrics = DecoderMetrics::new(&Metrics::default());
         Self { lane: engine.add_worker(DecoderWorker { model }), shared, metrics }
     }
 
     /// The same service, counting into `metrics`.
     #[must_use]
     pub fn counted(self, metrics: &Metrics) -> Self {
-        Self { metrics: DecoderMetrics::new(metrics), ..self }
+        let info = self.info();
+        Self { metrics: DecoderMetrics::new(metrics, &info.device, info.weight_bytes), ..self }
     }
 
     /// Sizes of the loaded model.

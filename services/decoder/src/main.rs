@@ -78,11 +78,12 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(async {
         let telemetry = unipic_telemetry::init(&config.telemetry)?;
-        let decoder = server::build(&config, telemetry.metrics())?;
+        let judged = server::judge(&config)?;
         let listener = config.listen.bind().await?;
         let ops = Ops::bind(&config.ops, telemetry.metrics().clone()).await?;
         tracing::info!(address = %listener.address()?, "listening");
-        server::run(&config, decoder, listener, ops, stop_signal()).await?;
+        let load = server::load(&config, judged, telemetry.metrics());
+        server::run(&config, load, listener, ops, stop_signal()).await?;
         Ok(())
     })
 }

@@ -1,6 +1,9 @@
-//! What the service counts: sessions and answers that are open, the memory that they and kept prompts hold, and how often
-//! a kept one is of use.
+//! What the service counts: sessions and answers that are open, the memory that they, kept prompts and the weights hold, and
+//! how often a kept prompt is of use.
 
+use std::sync::Arc;
+
+use unipic_engine_metrics::{DeviceMemory, Held};
 use unipic_telemetry::Metrics;
 use unipic_telemetry::metrics::{Counter, KeyValue, Level, Raised};
 
@@ -8,19 +11,21 @@ use unipic_telemetry::metrics::{Counter, KeyValue, Level, Raised};
 #[derive(Clone, Debug)]
 pub(crate) struct DecoderMetrics {
     sessions: Level,
-    cache_bytes: Level,
     answers: Level,
     prefix_lookups: Counter<u64>,
     prefix_positions: Counter<u64>,
-    prefix_bytes: Level,
+    memory: DeviceMemory,
+    /// Counts the weights.
+    _held: Arc<Raised>,
 }
 
 impl DecoderMetrics {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        let help = "Keys and values of open sessions; what a session's prompts share counts once.";
+    /// Counters of a model of `weight_bytes` on `device`.
+    pub(crate) fn new(metrics: &Metrics, device: &str, weight_bytes: u64) -> Self {
+        let kinds = [Held::Weights, Held::Sessions, Held::Answers, Held::Prefixes];
+        let memory = DeviceMemory::new(metrics, device, &kinds);
         let counted = Self {
             sessions: metrics.level("unipic.decoder.sessions_open", "Sessions whose prompts are kept."),
-            cache_bytes: metrics.byte_level("unipic.decoder.session_cache", help),
             answers: metrics.level("unipic.decoder.answers_open", "Answers that are being decoded or weighed."),
             prefix_lookups: metrics.counter(
                 "unipic.decoder.prefix_cache.lookups",
@@ -30,10 +35,10 @@ impl DecoderMetrics {
                 "unipic.decoder.prefix_cache.positions",
                 "Positions of prompts that were taken from there and not computed.",
             ),
-            prefix_bytes: metrics
-                .byte_level("unipic.decoder.prefix_cache", "Keys and values of beginnings of prompts that are kept."),
+            _held: Arc::new(memory.holds(Held::Weights, weight_bytes)),
+            memory,
         };
-        for level in [&counted.sessions, &counted.cache_bytes, &counted.answers, &counted.prefix_bytes] {
+        for level in [&counted.sessions, &counted.answers] {
             level.add(0, &[]);
         }
         for scope in [true, false].map(scope) {
@@ -47,7 +52,7 @@ impl DecoderMetrics {
 
     /// A session of so many bytes is open until the guards are dropped.
     pub(crate) fn session(&self, cache_bytes: usize) -> (Raised, Raised) {
-        (self.sessions.raise(&[]), self.cache_bytes.raise_by(cache_bytes as u64, &[]))
+        (self.sessions.raise(&[]), self.memory.holds(Held::Sessions, cache_bytes as u64))
     }
 
     /// A prompt was looked up, everybody's or a tenant's, and so many of its positions were there.
@@ -59,12 +64,12 @@ impl DecoderMetrics {
 
     /// So many bytes more of prompts are kept, until the guard is dropped.
     pub(crate) fn held(&self, bytes: u64) -> Raised {
-        self.prefix_bytes.raise_by(bytes, &[])
+        self.memory.holds(Held::Prefixes, bytes)
     }
 
-    /// An answer is being decoded or weighed until the guard is dropped.
-    pub(crate) fn answer(&self) -> Raised {
-        self.answers.raise(&[])
+    /// An answer is being decoded or weighed until the guards are dropped, the second of which counts its keys and values.
+    pub(crate) fn answer(&self) -> (Raised, Raised) {
+        (self.answers.raise(&[]), self.memory.holds(Held::Answers, 0))
     }
 }
 

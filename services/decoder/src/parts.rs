@@ -29,6 +29,10 @@ pub struct Info {
     pub vocab_size: usize,
     /// SHA-256 of the loaded tensors, in hexadecimal.
     pub weights_sha256: String,
+    /// Bytes of the weights as they are held.
+    pub weight_bytes: u64,
+    /// The device that holds them: `cpu` or `cuda:N`.
+    pub device: String,
     /// What an operator should know about the load.
     pub notices: Vec<String>,
 }
@@ -69,23 +73,31 @@ pub enum LoadPartsError {
 }
 
 impl Parts {
+    /// What can be known of a checkpoint before values are read: whether it has this service's tensors, and a tokenizer that
+    /// fits them.
+    ///
+    /// # Errors
+    /// As [`Parts::load`], but for values.
+    pub fn judge(checkpoint: &Checkpoint) -> Result<(), LoadPartsError> {
+        tokenizer(checkpoint)?;
+        Ok(checkpoint.judge(&PARTS)?)
+    }
+
     /// Loads this service's share of a checkpoint.
     ///
     /// # Errors
     /// When tensors are at fault, all of them named, or the tokenizer does not fit them.
     pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, LoadPartsError> {
         let config = &checkpoint.config().llm;
-        let tokenizer = PromptTokenizer::from_json(&checkpoint.tokenizer()?)?;
-        let (last_id, vocab_size) = (tokenizer.last_id(), config.vocab_size);
-        if last_id as usize >= vocab_size {
-            return Err(LoadPartsError::Vocabulary { last_id, vocab_size });
-        }
+        let tokenizer = tokenizer(checkpoint)?;
         let tensors = options.load(checkpoint, &PARTS)?;
         let info = Info {
             llm_width: config.hidden_size,
             context_length: config.max_position_embeddings,
-            vocab_size,
+            vocab_size: config.vocab_size,
             weights_sha256: tensors.sha256().to_owned(),
+            weight_bytes: options.weight_bytes(checkpoint, &PARTS),
+            device: options.device_name(),
             notices: tensors.notices().to_vec(),
         };
         let model = Model::load(&options.build(&tensors), config)?;
@@ -96,4 +108,14 @@ impl Parts {
     pub fn info(&self) -> &Info {
         &self.info
     }
+}
+
+/// The checkpoint's tokenizer, whose ids must all have a row in the embedding table.
+fn tokenizer(checkpoint: &Checkpoint) -> Result<PromptTokenizer, LoadPartsError> {
+    let tokenizer = PromptTokenizer::from_json(&checkpoint.tokenizer()?)?;
+    let (last_id, vocab_size) = (tokenizer.last_id(), checkpoint.config().llm.vocab_size);
+    if last_id as usize >= vocab_size {
+        return Err(LoadPartsError::Vocabulary { last_id, vocab_size });
+    }
+    Ok(tokenizer)
 }

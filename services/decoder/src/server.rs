@@ -5,8 +5,8 @@ use std::sync::Arc;
 use unipic_api::ApiError;
 use unipic_engine::{Engine, EngineConfig};
 use unipic_engine_metrics::EngineMetrics;
-use unipic_models::load::LoadError;
-use unipic_serving::{Drained, Listener, Ops, Services, serve_when_warm};
+use unipic_models::load::{Judged, LoadError};
+use unipic_serving::{Drained, Listener, Ops, Services, beside, serve_when_warm};
 use unipic_telemetry::Metrics;
 use unipic_weights::WeightsError;
 
@@ -27,20 +27,38 @@ pub enum BuildError {
     /// This service's part of it cannot be loaded.
     #[error(transparent)]
     Parts(#[from] LoadPartsError),
-    /// The device's thread could not be started.
-    #[error("cannot start the device's thread: {0}")]
+    /// The device's thread, or the one that loads, could not be started.
+    #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The loaded model does not compute.
+    #[error("the model does not run: {0}")]
+    WarmUp(#[from] ApiError),
 }
 
-/// Loads the model and starts its thread, counting into `metrics`. Blocks for as long as reading the checkpoint takes; call
-/// it before a port is bound.
+/// Opens the device and the checkpoint, and finds everything wrong that can be known before values are read: before a port
+/// is bound.
+///
+/// # Errors
+/// What is wrong, with its key or all tensors at fault.
+pub fn judge(config: &Config) -> Result<Judged, BuildError> {
+    let weights = config.weights();
+    let judged = Judged { options: weights.resolve()?, checkpoint: weights.open()? };
+    Parts::judge(&judged.checkpoint)?;
+    Ok(judged)
+}
+
+/// Loads the model, beside a server that answers meanwhile, and starts its thread, counting into `metrics`.
 ///
 /// # Errors
 /// When something cannot be loaded; a checkpoint's faults are all named.
-pub fn build(config: &Config, metrics: &Metrics) -> Result<Decoder, BuildError> {
-    let (weights, started) = (config.weights(), std::time::Instant::now());
-    let options = weights.resolve()?;
-    let parts = Parts::load(&weights.open()?, &options)?;
+pub async fn load(config: &Config, judged: Judged, metrics: &Metrics) -> Result<Decoder, BuildError> {
+    let (config, metrics) = (config.clone(), metrics.clone());
+    beside(move || build(&config, &judged, &metrics)).await
+}
+
+fn build(config: &Config, judged: &Judged, metrics: &Metrics) -> Result<Decoder, BuildError> {
+    let started = std::time::Instant::now();
+    let parts = Parts::load(&judged.checkpoint, &judged.options)?;
     let info = parts.info();
     for notice in &info.notices {
         tracing::warn!("{notice}");
@@ -58,17 +76,23 @@ pub fn build(config: &Config, metrics: &Metrics) -> Result<Decoder, BuildError> 
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended, and answers operators meanwhile. Health says
-/// SERVING once the model has run.
+/// SERVING once `load` has given what is served and the model has run.
 ///
 /// # Errors
-/// When the model cannot compute.
+/// When `load` fails or the model cannot compute.
 pub async fn run(
     config: &Config,
-    decoder: Decoder,
+    load: impl Future<Output = Result<Decoder, BuildError>>,
     listener: Listener,
     ops: Ops,
     shutdown: impl Future<Output = ()>,
-) -> Result<Drained, ApiError> {
-    let services = Services::new().await.add(grpc::server(decoder.clone())).await.with_ops(ops);
-    serve_when_warm(listener, services, &config.server(), shutdown, decoder.warm_up()).await
+) -> Result<Drained, BuildError> {
+    let (services, server) = Services::new().await.add_later().await;
+    let warm = async {
+        let decoder = load.await?;
+        decoder.warm_up().await?;
+        server.comes(grpc::server(decoder));
+        Ok(())
+    };
+    serve_when_warm(listener, services.with_ops(ops), &config.server(), shutdown, warm).await
 }

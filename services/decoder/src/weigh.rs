@@ -28,12 +28,13 @@ impl Decoder {
         context: JobContext,
     ) -> impl Stream<Item = Result<AnswerEvent, ApiError>> + Send {
         try_stream! {
-            let (started, _answering) = (Instant::now(), self.metrics.answer());
+            let (started, (_answering, mut held)) = (Instant::now(), self.metrics.answer());
             let prompt_tokens = plan::n_positions(&asked.units);
             let candidates = self.candidate_ids(candidates, self.info().context_length - prompt_tokens).await?;
             let span = info_span!(parent: &context.span, "weigh", tokens = prompt_tokens, candidates = candidates.len());
             let context = context.with_span(span);
             let (cache, first) = self.first_tokens(&asked, &candidates, &context).await?;
+            held.set(cache.bytes() as u64);
             let first_token = started.elapsed();
             let rest = self.other_tokens(cache, &candidates, &context).await?;
             let candidate_logprobs: Vec<f64> = first.iter().zip(&rest).map(|(first, rest)| first + rest).collect();

@@ -3,8 +3,10 @@
 //! A conversation sends its images again with every turn, and an encoder is the largest part of the work before an answer's
 //! first token. So what an encoder made is kept for as long as there is room, under a key that holds everything it depends
 //! on: the pixels as the encoder was to see them, the way through the encoders, and the weights. The tenant stands in the key
-//! as well: nobody learns from a quick answer what somebody else has sent.
+//! as well: nobody learns from a quick answer what somebody else has sent. Where room is short the tenant that holds most gives
+//! way, as among the decoder's beginnings of prompts, so that a busy one empties its own shelf and not its neighbours'.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,9 +20,16 @@ use unipic_telemetry::metrics::Raised;
 use crate::metrics::CacheMetrics;
 
 /// What embeddings depend on, hashed.
-pub(crate) type Key = [u8; 32];
+type Hash = [u8; 32];
 
-/// The embeddings that are kept; the longest unused go first.
+/// Under what embeddings are kept: whose they are, and all that they depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Key {
+    tenant: Tenant,
+    hash: Hash,
+}
+
+/// The embeddings that are kept.
 pub(crate) struct EncodedCache<E> {
     kept: Mutex<Kept<E>>,
     max_bytes: u64,
@@ -28,7 +37,13 @@ pub(crate) struct EncodedCache<E> {
 }
 
 struct Kept<E> {
-    entries: LruCache<Key, Entry<E>>,
+    shelves: HashMap<Tenant, Shelf<E>>,
+    bytes: u64,
+}
+
+/// What one tenant has here; the longest unused go first.
+struct Shelf<E> {
+    entries: LruCache<Hash, Entry<E>>,
     bytes: u64,
 }
 
@@ -48,7 +63,7 @@ impl<E> fmt::Debug for EncodedCache<E> {
 impl<E: Clone> EncodedCache<E> {
     /// Nothing yet, and never more than `max_bytes`; 0 keeps nothing.
     pub(crate) fn new(max_bytes: u64, metrics: CacheMetrics) -> Self {
-        let kept = Kept { entries: LruCache::unbounded(), bytes: 0 };
+        let kept = Kept { shelves: HashMap::new(), bytes: 0 };
         Self { kept: Mutex::new(kept), max_bytes, metrics }
     }
 
@@ -68,7 +83,7 @@ impl<E: Clone> EncodedCache<E> {
         hash.update(image.width.to_le_bytes());
         hash.update(image.height.to_le_bytes());
         hash.update(&image.data);
-        hash.finalize().into()
+        Key { tenant: tenant.clone(), hash: hash.finalize().into() }
     }
 
     /// What was kept under a key.
@@ -76,7 +91,7 @@ impl<E: Clone> EncodedCache<E> {
         if !self.is_kept() {
             return None;
         }
-        let found = self.kept().entries.get(key).map(|entry| entry.embeddings.clone());
+        let found = self.kept().get(key);
         self.metrics.looked_up(found.is_some());
         found
     }
@@ -88,19 +103,44 @@ impl<E: Clone> EncodedCache<E> {
         }
         let entry = Entry { embeddings, bytes, _held: self.metrics.held(bytes) };
         let mut kept = self.kept();
-        kept.bytes += bytes;
-        if let Some(old) = kept.entries.put(key, entry) {
-            kept.bytes -= old.bytes;
-        }
-        while kept.bytes > self.max_bytes {
-            let Some((_, old)) = kept.entries.pop_lru() else { break };
-            kept.bytes -= old.bytes;
-        }
+        kept.put(key, entry);
+        kept.shrink(self.max_bytes);
     }
 
     /// The entries. A thread that panicked cannot have left them inconsistent: nothing in their changes panics.
     fn kept(&self) -> MutexGuard<'_, Kept<E>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Clone> Kept<E> {
+    fn get(&mut self, key: &Key) -> Option<E> {
+        let entry = self.shelves.get_mut(&key.tenant)?.entries.get(&key.hash)?;
+        Some(entry.embeddings.clone())
+    }
+
+    fn put(&mut self, key: Key, entry: Entry<E>) {
+        let new = || Shelf { entries: LruCache::unbounded(), bytes: 0 };
+        let shelf = self.shelves.entry(key.tenant).or_insert_with(new);
+        shelf.bytes += entry.bytes;
+        self.bytes += entry.bytes;
+        if let Some(old) = shelf.entries.put(key.hash, entry) {
+            shelf.bytes -= old.bytes;
+            self.bytes -= old.bytes;
+        }
+    }
+
+    fn shrink(&mut self, max_bytes: u64) {
+        while self.bytes > max_bytes {
+            let Some((tenant, shelf)) = self.shelves.iter_mut().max_by_key(|(_, shelf)| shelf.bytes) else { return };
+            let Some((_, old)) = shelf.entries.pop_lru() else { return };
+            shelf.bytes -= old.bytes;
+            self.bytes -= old.bytes;
+            if shelf.entries.is_empty() {
+                let tenant = tenant.clone();
+                self.shelves.remove(&tenant);
+            }
+        }
     }
 }
 
@@ -122,26 +162,51 @@ mod tests {
         EncodedCache::<()>::key(&Tenant::named(tenant), path, weights, &image(value))
     }
 
+    fn mine(value: u8) -> Key {
+        key("a", pb::EncoderPath::Mar, "w", value)
+    }
+
     #[test]
     fn the_longest_unused_goes_first_and_the_bytes_are_never_exceeded() {
         let cache = cache(100);
-        for (key, name) in [(1, "a"), (2, "b")] {
-            cache.put([key; 32], name, 40);
+        for (value, name) in [(1, "a"), (2, "b")] {
+            cache.put(mine(value), name, 40);
         }
-        assert_eq!(cache.get(&[1; 32]), Some("a"));
-        cache.put([3; 32], "c", 40);
-        assert_eq!([1, 2, 3].map(|key| cache.get(&[key; 32])), [Some("a"), None, Some("c")]);
-        cache.put([3; 32], "c again", 100);
-        assert_eq!([1, 3].map(|key| cache.get(&[key; 32])), [None, Some("c again")]);
-        cache.put([4; 32], "too large", 101);
-        assert_eq!((cache.get(&[4; 32]), cache.kept().bytes), (None, 100));
+        assert_eq!(cache.get(&mine(1)), Some("a"));
+        cache.put(mine(3), "c", 40);
+        assert_eq!([1, 2, 3].map(|value| cache.get(&mine(value))), [Some("a"), None, Some("c")]);
+        cache.put(mine(3), "c again", 100);
+        assert_eq!([1, 3].map(|value| cache.get(&mine(value))), [None, Some("c again")]);
+        cache.put(mine(4), "too large", 101);
+        assert_eq!((cache.get(&mine(4)), cache.kept().bytes), (None, 100));
+    }
+
+    #[test]
+    fn a_tenant_that_sends_much_pushes_out_its_own_and_not_its_neighbours() {
+        let cache = cache(100);
+        let of = |tenant, value| key(tenant, pb::EncoderPath::Mar, "w", value);
+        cache.put(of("quiet", 0), "kept", 20);
+        for value in 0..50 {
+            cache.put(of("busy", value), "one of many", 20);
+        }
+        assert_eq!(cache.get(&of("quiet", 0)), Some("kept"));
+        assert_eq!([45, 46, 49].map(|value| cache.get(&of("busy", value)).is_some()), [false, true, true]);
+        // Whoever comes new takes from the one that holds most.
+        cache.put(of("third", 0), "new", 40);
+        assert_eq!((cache.get(&of("quiet", 0)), cache.get(&of("third", 0))), (Some("kept"), Some("new")));
+        assert_eq!(cache.kept().bytes, 100);
+        // Not even at once: what would take all the room is its tenant's alone, and nothing is left of an empty shelf.
+        cache.put(of("third", 1), "all the room", 100);
+        assert_eq!((cache.get(&of("third", 1)), cache.get(&of("quiet", 0))), (None, Some("kept")));
+        let kept = cache.kept();
+        assert_eq!((kept.shelves.len(), kept.bytes), (2, 60));
     }
 
     #[test]
     fn nothing_is_kept_where_there_is_no_room() {
         let cache = cache(0);
-        cache.put([1; 32], "a", 0);
-        assert_eq!(cache.get(&[1; 32]), None);
+        cache.put(mine(1), "a", 0);
+        assert_eq!(cache.get(&mine(1)), None);
     }
 
     /// Each part of a key alone makes another one.

@@ -77,12 +77,14 @@ impl<T: Send + 'static> EventStream<T> {
         let (sender, events) = mpsc::channel(CAPACITY);
         // The call's own token fires when the server drops the response; this one also when only the stream is dropped.
         let cancel = call.cancel.child_token();
-        let deadline = call.deadline;
+        let (deadline, cut_off) = (call.deadline, call.cut_off.clone());
         let flow =
             flow(Events { sender: sender.clone(), stall: STALL }, CallContext { cancel: cancel.clone(), ..call });
         let task = async move {
-            let in_time = tokio::time::timeout_at(deadline, flow).await;
-            let outcome = in_time.unwrap_or(Err(ApiError::DeadlineExceeded));
+            let outcome = tokio::select! {
+                in_time = tokio::time::timeout_at(deadline, flow) => in_time.unwrap_or(Err(ApiError::DeadlineExceeded)),
+                () = cut_off.cancelled() => Err(ApiError::unavailable(Reason::Draining)),
+            };
             if let Err(error) = outcome {
                 tracing::info!(code = ?error.code(), %error, "the request failed");
                 // Nobody listens any more: then nobody misses the error.

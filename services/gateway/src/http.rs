@@ -71,7 +71,7 @@ impl<B: Backends> Gateway<B> {
             .method_not_allowed_fallback(wrong_method)
             .with_state(self.clone())
             .layer(HttpKeyLayer::new(self.keys(), open_paths()))
-            .layer(from_fn(within_deadline))
+            .layer(from_fn(in_time))
             .layer(from_fn_with_state(config.cors_origins.clone(), own_site_only))
             .layer(CatchPanicLayer::custom(panicked));
         if config.cors_origins.is_empty() { router } else { router.layer(cors(&config.cors_origins)) }
@@ -97,11 +97,17 @@ fn route_name(method: &Method, path: &str) -> Option<&'static str> {
     TRACED.into_iter().find(|name| name.split_once(' ') == Some((method.as_str(), path)))
 }
 
-/// Ends handlers that are late. Flows keep their deadline themselves, which is how streams are told of it.
-async fn within_deadline(request: Request, next: Next) -> Response {
-    let deadline = CallContext::among(request.extensions()).deadline;
-    let answered = tokio::time::timeout_at(deadline, next.run(request)).await;
-    answered.unwrap_or_else(|_| HttpError::from(ApiError::DeadlineExceeded).into_response())
+/// Ends handlers that are late, or that a drain waits for no longer. Flows see to both themselves, which is how streams are told.
+async fn in_time(request: Request, next: Next) -> Response {
+    let CallContext { deadline, cut_off, .. } = CallContext::among(request.extensions());
+    let error = tokio::select! {
+        answered = tokio::time::timeout_at(deadline, next.run(request)) => match answered {
+            Ok(response) => return response,
+            Err(_) => ApiError::DeadlineExceeded,
+        },
+        () = cut_off.cancelled() => ApiError::unavailable(Reason::Draining),
+    };
+    HttpError::from(error).into_response()
 }
 
 /// Refuses requests that a browser sends for a page of another site. Browsers keep the answer of such a request from that

@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 use support::{Fake, Script, gateway, gateway_for, png, transparent_mask, with_config};
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use unipic_api::pb;
 use unipic_gateway::{CallContext, Config, Gateway};
@@ -339,12 +338,8 @@ async fn not_ready_late_and_lost_have_their_own_status() {
     let (hanging, _) = gateway(Script { hang: true, ..Script::default() }).await;
     let mut request = json_request(GENERATIONS, &json!({"prompt": "a"}));
     let deadline = tokio::time::Instant::now() + Duration::from_millis(80);
-    request.extensions_mut().insert(CallContext {
-        deadline,
-        cancel: CancellationToken::new(),
-        tenant: unipic_gateway::Tenant::default(),
-        priority: unipic_serving::Priority::default(),
-    });
+    let call = CallContext { deadline, ..CallContext::among(request.extensions()) };
+    request.extensions_mut().insert(call);
     let late = web::send(&hanging, request).await;
     assert_eq!(
         (late.status, &late.json()["error"]["code"]),

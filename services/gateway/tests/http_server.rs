@@ -140,6 +140,10 @@ impl Running {
     }
 
     async fn with_config(script: Script, config: Config) -> Self {
+        Self::with_server(script, config, ServerConfig::default()).await
+    }
+
+    async fn with_server(script: Script, config: Config, server: ServerConfig) -> Self {
         let bind = async || "127.0.0.1:0".parse::<ListenAddress>().expect("an address").bind().await.expect("binds");
         let (grpc, http) = (bind().await, bind().await);
         let grpc_port = grpc.address().expect("bound").to_string().replace("127.0.0.1:", "");
@@ -151,7 +155,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            gateway.serve(grpc, Some(http), Ops::default(), &ServerConfig::default(), shutdown).await
+            gateway.serve(grpc, Some(http), Ops::default(), &server, shutdown).await
         });
         Self { script, http: address, grpc_port, metrics, stop, served }
     }
@@ -228,6 +232,40 @@ async fn a_drain_lets_requests_finish_and_takes_no_new_connections() {
     assert_eq!(running.served.await.expect("joins"), Drained { calls_cut_off: 0 });
     assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0);
     assert!(TcpStream::connect(&running.http).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_drain_waits_for_no_longer_is_told_so() {
+    let server = ServerConfig { drain_seconds: 0.3, ..ServerConfig::default() };
+    let hanging = Script { hang: true, ..Script::default() };
+    let running = Running::with_server(hanging, Config::default(), server).await;
+    let mut whole = running.post("/v1/images/generations", &json!({"prompt": "a"})).await;
+    let mut stream = running.post("/v1/images/generations", &json!({"prompt": "a", "stream": true})).await;
+    running.until_alive(2).await;
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).await.expect("the stream has begun");
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    let mut upload = TcpStream::connect(&running.http).await.expect("connects");
+    let unfinished = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                      Content-Length: 50\r\n\r\n{";
+    upload.write_all(unfinished.as_bytes()).await.expect("sends");
+    // The server has read it once it has something to wait for.
+    running.until_told("unipic_requests_running{method=\"POST /v1/chat/completions\"} 1").await;
+    running.stop.send(()).expect("runs");
+    for peer in [&mut whole, &mut upload] {
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1"), "{head}");
+        let error: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!((&error["error"]["code"], &error["error"]["status"]), (&json!("draining"), &json!(503)));
+    }
+    let mut events = String::new();
+    stream.read_to_string(&mut events).await.expect("a whole stream, ended as one");
+    assert!(events.contains("event: error") && events.contains("\"code\":\"draining\""), "{events}");
+    assert!(events.ends_with("0\r\n\r\n"), "the body has its end: {events}");
+    assert_eq!(running.served.await.expect("joins"), Drained { calls_cut_off: 3 });
+    assert_eq!(running.script.alive.load(Ordering::SeqCst), 0, "work goes on");
 }
 
 #[tokio::test]

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use unipic_api::ApiError;
 use unipic_decoder::Decoder;
 use unipic_engine::{Engine, EngineConfig};
-use unipic_engine_metrics::EngineMetrics;
+use unipic_engine_metrics::{DeviceMemory, EngineMetrics, Held};
 use unipic_gateway::Gateway;
-use unipic_models::load::LoadError;
-use unipic_serving::{Drained, Listener, Ops};
+use unipic_models::load::{Judged, LoadError};
+use unipic_serving::{Drained, Listener, Ops, beside};
 use unipic_synthesis::{Bounds, Limits, Synthesis};
 use unipic_telemetry::Metrics;
 use unipic_understanding::Understanding;
 use unipic_weights::WeightsError;
 
-use crate::backends::NodeBackends;
+use crate::backends::{Loaded, NodeBackends};
 use crate::config::{Config, default_http};
 use crate::language::LocalDecoder;
 
-/// All four services, loaded.
+/// All four services. Clones share them.
+#[derive(Clone)]
 pub struct Node {
     config: Config,
+    backends: NodeBackends,
     gateway: Gateway<NodeBackends>,
 }
 
@@ -45,9 +47,6 @@ pub enum NodeError {
     /// The system refuses a thread or the address.
     #[error(transparent)]
     System(#[from] std::io::Error),
-    /// The loading thread panicked.
-    #[error("loading failed: {0}")]
-    Panic(#[from] tokio::task::JoinError),
     /// The model does not compute.
     #[error("the model does not run: {0}")]
     WarmUp(#[from] ApiError),
@@ -59,21 +58,25 @@ impl Node {
     /// # Errors
     /// When anything of it fails; tensors at fault are all named.
     pub async fn load(config: Config) -> Result<Self, NodeError> {
-        Self::load_counted(config, &Metrics::default()).await
+        let judged = judge(&config)?;
+        let node = Self::new(config, &Metrics::default());
+        node.fill(judged, &Metrics::default()).await?;
+        Ok(node)
     }
 
-    /// [`Node::load`], counting into `metrics`.
-    ///
-    /// # Errors
-    /// As [`Node::load`].
-    pub async fn load_counted(config: Config, metrics: &Metrics) -> Result<Self, NodeError> {
-        let (loading, counting) = (config.clone(), metrics.clone());
-        let backends = tokio::task::spawn_blocking(move || load(&loading, &counting)).await??;
-        backends.decoder.warm_up().await?;
-        backends.understanding.warm_up().await?;
-        backends.synthesis.warm_up().await?;
-        let gateway = Gateway::counted(backends, config.gateway(), metrics);
-        Ok(Self { config, gateway })
+    /// A node that has nothing to serve with yet.
+    fn new(config: Config, metrics: &Metrics) -> Self {
+        let backends = NodeBackends::default();
+        Self { gateway: Gateway::counted(backends.clone(), config.gateway(), metrics), backends, config }
+    }
+
+    /// Loads and warms up what the node serves with.
+    async fn fill(&self, judged: Judged, metrics: &Metrics) -> Result<(), NodeError> {
+        let (config, metrics) = (self.config.clone(), metrics.clone());
+        let loaded = beside(move || load(&config, &judged, &metrics)).await?;
+        loaded.warm_up().await?;
+        self.backends.come(loaded);
+        Ok(())
     }
 
     /// Serves until `shutdown` resolves and the calls under way have ended: gRPC at `listener`, and the HTTP API at `http`
@@ -89,7 +92,8 @@ impl Node {
         self.gateway.serve(listener, http, ops, &server, shutdown).await
     }
 
-    /// Loads, listens and serves, counting into `metrics`. The ports are opened when everything is loaded.
+    /// Listens, loads and serves, counting into `metrics`. The ports are opened once nothing is wrong with the configuration
+    /// and the checkpoint's headers; until everything is loaded, requests are refused as too early.
     ///
     /// # Errors
     /// As [`Node::load`], and when an address cannot be listened on.
@@ -98,21 +102,38 @@ impl Node {
         metrics: &Metrics,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Drained, NodeError> {
-        let (address, operators) = (config.listen.clone(), config.ops.clone());
-        let node = Self::load_counted(config, metrics).await?;
-        let listener = address.bind().await?;
-        let ops = Ops::bind(&operators, metrics.clone()).await?;
-        tracing::info!(listen = %address, "listening");
-        let http = node.config.http.bind(Some(default_http())).await?;
-        Ok(node.serve(listener, http, ops, shutdown).await)
+        let judged = judge(&config)?;
+        let listener = config.listen.bind().await?;
+        let ops = Ops::bind(&config.ops, metrics.clone()).await?;
+        tracing::info!(listen = %config.listen, "listening");
+        let http = config.http.bind(Some(default_http())).await?;
+        let node = Self::new(config, metrics);
+        let fill = node.clone();
+        let mut served = std::pin::pin!(node.serve(listener, http, ops, shutdown));
+        tokio::select! {
+            filled = fill.fill(judged, metrics) => {
+                filled?;
+                Ok(served.await)
+            }
+            // Told to stop while it loads.
+            drained = &mut served => Ok(drained),
+        }
     }
 }
 
-/// Every part of the checkpoint on one engine.
-fn load(config: &Config, metrics: &Metrics) -> Result<NodeBackends, NodeError> {
+/// Opens the device and the checkpoint, and finds everything wrong that can be known before values are read.
+fn judge(config: &Config) -> Result<Judged, NodeError> {
     let load = config.load();
-    let options = load.resolve()?;
-    let checkpoint = load.open()?;
+    let judged = Judged { options: load.resolve()?, checkpoint: load.open()? };
+    unipic_decoder::Parts::judge(&judged.checkpoint)?;
+    unipic_understanding::Parts::judge(&judged.checkpoint)?;
+    unipic_synthesis::Parts::judge(&judged.checkpoint)?;
+    Ok(judged)
+}
+
+/// Every part of the checkpoint on one engine.
+fn load(config: &Config, judged: &Judged, metrics: &Metrics) -> Result<Loaded, NodeError> {
+    let Judged { checkpoint, options } = judged;
     for notice in checkpoint.notices() {
         tracing::warn!("{notice}");
     }
@@ -122,13 +143,15 @@ fn load(config: &Config, metrics: &Metrics) -> Result<NodeBackends, NodeError> {
     let engine = EngineConfig { name: "device".into(), queue_capacity, max_batch_tokens: config.max_batch_tokens };
     let observer = Arc::new(EngineMetrics::new(metrics, &engine.name));
     let engine = Engine::spawn_observed(engine, observer)?;
-    let language = unipic_decoder::Parts::load(&checkpoint, &options)?;
+    let language = unipic_decoder::Parts::load(checkpoint, options)?;
     let prefix_bytes = config.prefix_cache_mib.saturating_mul(1 << 20);
     let decoder = Decoder::keeping(&engine, language, prefix_bytes).counted(metrics);
-    let understanding = Understanding::new(&engine, unipic_understanding::Parts::load(&checkpoint, &options)?);
-    let parts = unipic_synthesis::Parts::load(&checkpoint, &options)?;
+    let understanding = Understanding::new(&engine, unipic_understanding::Parts::load(checkpoint, options)?);
+    let understanding = understanding.counted(metrics);
+    let parts = unipic_synthesis::Parts::load(checkpoint, options)?;
     let bounds = Bounds { max_places: config.max_places, max_images: config.limits.max_n as usize };
     let limits = Limits { bounds, max_concurrent: running };
     let synthesis = Synthesis::new(&engine, parts, LocalDecoder(decoder.clone()), limits).counted(metrics);
-    Ok(NodeBackends { understanding, synthesis, decoder })
+    let memory = DeviceMemory::new(metrics, &options.device_name(), &[Held::Embeddings]);
+    Ok(Loaded { understanding, synthesis, decoder, memory })
 }

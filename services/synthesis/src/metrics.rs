@@ -1,10 +1,13 @@
-//! What the service counts: iterations, where the time goes, bytes moved, and sessions lost.
+//! What the service counts: iterations, where the time goes, bytes moved and held, and sessions lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use unipic_engine_metrics::{DeviceMemory, Held};
 use unipic_telemetry::Metrics;
 use unipic_telemetry::metrics::{Counter, Histogram, KeyValue, Level, Raised, RetryMetrics};
 
+use crate::device::Info;
 use crate::event::Timings;
 use crate::language::Traffic;
 
@@ -22,11 +25,15 @@ pub(crate) struct SynthesisMetrics {
     received: Counter<u64>,
     /// Steps repeated after the language model was lost.
     pub(crate) retries: RetryMetrics,
+    /// Counts the weights.
+    _held: Arc<Raised>,
 }
 
 impl SynthesisMetrics {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
+    pub(crate) fn new(metrics: &Metrics, info: &Info) -> Self {
+        let memory = DeviceMemory::new(metrics, &info.device, &[Held::Weights]);
         let counted = Self {
+            _held: Arc::new(memory.holds(Held::Weights, info.weight_bytes)),
             running: metrics.level("unipic.syntheses_running", "Generations whose loop is under way."),
             iterations: metrics.counter("unipic.iterations", "Iterations of generation loops that were finished."),
             iteration: metrics.seconds("unipic.iteration.duration", "One iteration, waiting for the device included."),

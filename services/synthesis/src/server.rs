@@ -6,8 +6,8 @@ use unipic_api::{ApiError, limits};
 use unipic_client::{ClientTls, NoEndpoints, connect_with};
 use unipic_engine::{Engine, EngineConfig};
 use unipic_engine_metrics::EngineMetrics;
-use unipic_models::load::LoadError;
-use unipic_serving::{Drained, Listener, Ops, Services, serve_when_warm};
+use unipic_models::load::{Judged, LoadError};
+use unipic_serving::{Drained, Listener, Ops, Services, beside, serve_when_warm};
 use unipic_telemetry::Metrics;
 use unipic_weights::WeightsError;
 
@@ -41,9 +41,12 @@ pub enum BuildError {
         /// What the wire allows at this model's width.
         most: usize,
     },
-    /// The device's thread could not be started.
-    #[error("cannot start the device's thread: {0}")]
+    /// The device's thread, or the one that loads, could not be started.
+    #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The loaded model does not compute.
+    #[error("the model does not run: {0}")]
+    WarmUp(#[from] ApiError),
 }
 
 impl From<WeightsError> for BuildError {
@@ -52,23 +55,39 @@ impl From<WeightsError> for BuildError {
     }
 }
 
-/// Loads the parts and starts their thread, counting into `metrics`. Blocks for as long as reading the checkpoint takes;
-/// call it inside a tokio runtime, before a port is bound.
+/// Opens the device and the checkpoint, and finds everything wrong that can be known before values are read: before a port
+/// is bound.
+///
+/// # Errors
+/// What is wrong, with its key or all tensors at fault.
+pub fn judge(config: &Config) -> Result<Judged, BuildError> {
+    let weights = config.weights();
+    let judged = Judged { options: weights.resolve()?, checkpoint: weights.open()? };
+    Parts::judge(&judged.checkpoint)?;
+    let sizes = judged.checkpoint.config();
+    let rows = limits::TENSOR_BYTES as usize / (sizes.llm.hidden_size * size_of::<f32>());
+    let most = rows.saturating_sub(sizes.mar.buffer_size);
+    if config.max_places > most {
+        return Err(BuildError::MaxPlaces { asked: config.max_places, most });
+    }
+    Ok(judged)
+}
+
+/// Loads the parts, beside a server that answers meanwhile, and starts their thread, counting into `metrics`.
 ///
 /// # Errors
 /// When something cannot be loaded; a checkpoint's faults are all named.
-pub fn build(config: &Config, metrics: &Metrics) -> Result<Synthesis<RemoteDecoder>, BuildError> {
-    let (weights, started) = (config.weights(), std::time::Instant::now());
-    let options = weights.resolve()?;
-    let checkpoint = weights.open()?;
-    let parts = Parts::load(&checkpoint, &options)?;
-    for notice in &parts.info().notices {
-        tracing::warn!("{notice}");
-    }
+pub async fn load(config: &Config, judged: Judged, metrics: &Metrics) -> Result<Synthesis<RemoteDecoder>, BuildError> {
+    let (config, metrics) = (config.clone(), metrics.clone());
+    beside(move || build(&config, &judged, &metrics)).await
+}
+
+fn build(config: &Config, judged: &Judged, metrics: &Metrics) -> Result<Synthesis<RemoteDecoder>, BuildError> {
+    let started = std::time::Instant::now();
+    let parts = Parts::load(&judged.checkpoint, &judged.options)?;
     let info = parts.info();
-    let most = (limits::TENSOR_BYTES as usize / (info.llm_width * size_of::<f32>())).saturating_sub(info.n_buffers);
-    if config.max_places > most {
-        return Err(BuildError::MaxPlaces { asked: config.max_places, most });
+    for notice in &info.notices {
+        tracing::warn!("{notice}");
     }
     tracing::info!(seconds = started.elapsed().as_secs_f64(), weights_sha256 = info.weights_sha256, "loaded");
     let engine = EngineConfig {
@@ -87,17 +106,23 @@ pub fn build(config: &Config, metrics: &Metrics) -> Result<Synthesis<RemoteDecod
 }
 
 /// Serves until `shutdown` resolves and the calls under way have ended, and answers operators meanwhile. Health says
-/// SERVING once every kind of job has run.
+/// SERVING once `load` has given what is served and every kind of job has run.
 ///
 /// # Errors
-/// When the model cannot compute.
+/// When `load` fails or the model cannot compute.
 pub async fn run<L: LanguageModel>(
     config: &Config,
-    synthesis: Synthesis<L>,
+    load: impl Future<Output = Result<Synthesis<L>, BuildError>>,
     listener: Listener,
     ops: Ops,
     shutdown: impl Future<Output = ()>,
-) -> Result<Drained, ApiError> {
-    let services = Services::new().await.add(grpc::server(synthesis.clone())).await.with_ops(ops);
-    serve_when_warm(listener, services, &config.server(), shutdown, synthesis.warm_up()).await
+) -> Result<Drained, BuildError> {
+    let (services, server) = Services::new().await.add_later().await;
+    let warm = async {
+        let synthesis = load.await?;
+        synthesis.warm_up().await?;
+        server.comes(grpc::server(synthesis));
+        Ok(())
+    };
+    serve_when_warm(listener, services.with_ops(ops), &config.server(), shutdown, warm).await
 }

@@ -66,15 +66,15 @@ impl<L: LanguageModel> Synthesis<L> {
             max_concurrent: limits.max_concurrent,
             admission: Arc::new(Semaphore::new(limits.max_concurrent)),
         };
-        let (retries, metrics) =
-            (RetryBudget::new(&RetryPolicy::default()), SynthesisMetrics::new(&Metrics::default()));
+        let retries = RetryBudget::new(&RetryPolicy::default());
+        let metrics = SynthesisMetrics::new(&Metrics::default(), &shared.info);
         Self { shared: Arc::new(shared), device: Device::start(engine, parts), language, retries, metrics }
     }
 
     /// The same service, counting into `metrics`.
     #[must_use]
     pub fn counted(self, metrics: &Metrics) -> Self {
-        Self { metrics: SynthesisMetrics::new(metrics), ..self }
+        Self { metrics: SynthesisMetrics::new(metrics, self.info()), ..self }
     }
 
     /// The same service with another patience with a language model that is lost.

@@ -35,6 +35,10 @@ pub struct Info {
     pub llm_width: usize,
     /// SHA-256 of the loaded tensors, in hexadecimal; empty when there are none.
     pub weights_sha256: String,
+    /// Bytes of the weights as they are held.
+    pub weight_bytes: u64,
+    /// The device that holds them: `cpu` or `cuda:N`.
+    pub device: String,
     /// What an operator should know about the load.
     pub notices: Vec<String>,
 }
@@ -71,6 +75,17 @@ impl From<WeightsError> for LoadPartsError {
 }
 
 impl Parts {
+    /// What can be known of a checkpoint before values are read: whether it has this service's tensors.
+    ///
+    /// # Errors
+    /// As [`Parts::load`], but for values.
+    pub fn judge(checkpoint: &Checkpoint) -> std::result::Result<(), LoadPartsError> {
+        if checkpoint.has(Part::SiglipProjector) {
+            checkpoint.judge(&PARTS)?;
+        }
+        Ok(())
+    }
+
     /// Loads this service's share of a checkpoint.
     ///
     /// # Errors
@@ -84,6 +99,8 @@ impl Parts {
             n_tokens: config.siglip.n_tokens(),
             llm_width: config.llm.hidden_size,
             weights_sha256: String::new(),
+            weight_bytes: 0,
+            device: options.device_name(),
             notices: checkpoint.notices().to_vec(),
         };
         let options = options.clone();
@@ -92,6 +109,7 @@ impl Parts {
         }
         let tensors = options.load(checkpoint, &PARTS)?;
         info.weights_sha256 = tensors.sha256().to_owned();
+        info.weight_bytes = options.weight_bytes(checkpoint, &PARTS);
         let build = options.build(&tensors);
         let encoder = siglip2::Encoder::load(&build, &config.siglip)?;
         let projector = Projector::load_siglip(&build, config)?;

@@ -8,7 +8,10 @@ use candle_core::Tensor;
 use tonic::Code;
 use unipic_api::status::{ApiError, Reason};
 use unipic_engine::{Done, Engine, EngineError, JobContext, Lane};
+use unipic_engine_metrics::{DeviceMemory, Held};
 use unipic_models::Handover;
+use unipic_telemetry::Metrics;
+use unipic_telemetry::metrics::Raised;
 
 use crate::encoder::{EncodeWorker, Info, Job, Parts};
 
@@ -20,13 +23,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Understanding {
     lane: Lane<Job, Option<Tensor>>,
     info: Arc<Info>,
+    /// Counts the weights.
+    _held: Option<Arc<Raised>>,
 }
 
 impl Understanding {
     /// Moves the parts to the engine's thread.
     pub fn new(engine: &Engine, parts: Parts) -> Self {
         let info = Arc::new(parts.info().clone());
-        Self { lane: engine.add_worker(EncodeWorker(parts)), info }
+        Self { lane: engine.add_worker(EncodeWorker(parts)), info, _held: None }
+    }
+
+    /// The same service, counting what it holds into `metrics`.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        let memory = DeviceMemory::new(metrics, &self.info.device, &[Held::Weights]);
+        let held = memory.holds(Held::Weights, self.info.weight_bytes);
+        Self { _held: Some(Arc::new(held)), ..self }
     }
 
     /// Sizes of the loaded encoder.

@@ -84,9 +84,8 @@ async fn serve(service: Understanding) -> Client {
     let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
     let listener = config.listen.bind().await.unwrap();
     let url = format!("http://{}", listener.address().unwrap());
-    tokio::spawn(
-        async move { server::run(&config, service, listener, Default::default(), std::future::pending()).await },
-    );
+    let load = std::future::ready(Ok(service));
+    tokio::spawn(async move { server::run(&config, load, listener, Default::default(), std::future::pending()).await });
     let mut client = Client::connect(url).await.unwrap();
     while client.get_understanding_info(pb::GetUnderstandingInfoRequest {}).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -25,7 +25,7 @@ use unipic_tls::ClientTls;
 use crate::connection::NoEndpoints;
 use crate::endpoint::{Endpoint, Reach};
 use crate::network::{Network, SystemNetwork};
-use crate::replica::{InFlight, State};
+use crate::replica::{InFlight, Replica, State};
 use crate::resolve::{Members, Set};
 use crate::transport::ReplicaBody;
 
@@ -70,15 +70,22 @@ impl Replicas {
         Ok(Self { set, known, next: Arc::new(AtomicUsize::new(0)), _names: names })
     }
 
-    /// Tells how many replicas are in which state, whenever metrics are read. `backend` is what they are replicas of.
+    /// Tells how many replicas are in which state, and how many calls are under way at those, whenever metrics are read.
+    /// `backend` is what they are replicas of.
     pub fn tell(&self, backend: &'static str, metrics: &Metrics) {
-        let set = self.set.clone();
-        metrics.looked_up("unipic.replicas", "Replicas that calls may go to, by what is known of them.", move || {
-            let (set, now) = (set.borrow().clone(), Instant::now());
-            let count = |state: State| set.iter().filter(|replica| replica.state(now) == state).count() as u64;
-            let labels = |state: State| [KeyValue::new("backend", backend), KeyValue::new("state", state.name())];
-            State::ALL.map(|state| (count(state), labels(state))).to_vec()
-        });
+        let by_state = |of: fn(&Replica) -> u64| {
+            let set = self.set.clone();
+            move || {
+                let (set, now) = (set.borrow().clone(), Instant::now());
+                let sum = |state: State| set.iter().filter(|replica| replica.state(now) == state).map(|r| of(r)).sum();
+                let labels = |state: State| [KeyValue::new("backend", backend), KeyValue::new("state", state.name())];
+                State::ALL.map(|state| (sum(state), labels(state))).to_vec()
+            }
+        };
+        let replicas = "Replicas that calls may go to, by what is known of them.";
+        metrics.looked_up("unipic.replicas", replicas, by_state(|_| 1));
+        let calls = "Calls under way at replicas, by what is known of those.";
+        metrics.looked_up("unipic.replica_calls", calls, by_state(|replica| replica.load() as u64));
     }
 
     /// Begins a call: at the least loaded that is well, in turn among equals; else at one that may be.
@@ -162,10 +169,11 @@ mod tests {
     use std::net::SocketAddr;
 
     use futures::future::BoxFuture;
+    use unipic_telemetry::TelemetryConfig;
 
     use super::*;
     use crate::network::ByteStream;
-    use crate::replica::{Health, Replica};
+    use crate::replica::Health;
 
     /// A network in which each name stands for two addresses.
     #[derive(Debug)]
@@ -269,6 +277,23 @@ mod tests {
         let replicas = Replicas::over(Arc::new(TwoEach), &endpoints, &ClientTls::default()).unwrap();
         assert!(replicas.begin().await.is_ok());
         assert_eq!(replicas.set.borrow().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn calls_are_told_by_the_state_of_the_replicas_that_they_are_at() {
+        let replicas = replicas(3);
+        let metrics = Metrics::new(&TelemetryConfig::for_service("test")).unwrap();
+        replicas.tell("decoder", &metrics);
+        let _held: Vec<_> = [0, 0, 1].map(|index| begin(&at(&replicas, index))).into();
+        at(&replicas, 1).condition().says(Health::NotServing);
+        begin(&at(&replicas, 2)).broke();
+        let told = metrics.render();
+        for (state, n, calls) in [("well", 1, 2), ("unwell", 1, 1), ("open", 1, 0)] {
+            for (name, value) in [("unipic_replicas", n), ("unipic_replica_calls", calls)] {
+                let line = format!("{name}{{backend=\"decoder\",state=\"{state}\"}} {value}");
+                assert!(told.lines().any(|found| found == line), "no {line} in {told}");
+            }
+        }
     }
 
     #[test]

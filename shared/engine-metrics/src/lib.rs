@@ -1,7 +1,11 @@
-//! An engine's observer that counts into a process's metrics.
+//! An engine's observer that counts into a process's metrics, and the memory that is held on its device.
 //!
 //! A crate of its own because neither side may know the other: the engine is generic, telemetry imports nothing of ours,
 //! and four services would otherwise each carry a copy of this.
+
+mod memory;
+
+pub use memory::{DeviceMemory, Held};
 
 use unipic_engine::{BatchReport, Observer, Outcome};
 use unipic_telemetry::Metrics;

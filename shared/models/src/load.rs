@@ -20,9 +20,10 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, DeviceLocation};
 use serde::{Deserialize, Serialize};
 use unipic_nn::{Build, LinearFormat, Ops};
+use unipic_weights::plan::{LinearStorage, PlanFor, Precision, Target, plan};
 use unipic_weights::{Checkpoint, LoadedTensors, Part, WeightsError};
 
 use crate::nano;
@@ -95,6 +96,15 @@ pub fn open(model: &Path) -> Result<Checkpoint, WeightsError> {
     if model == Path::new(nano::NAME) { nano::checkpoint() } else { Checkpoint::open(model) }
 }
 
+/// What a process is to load, once nothing is wrong with it that can be known without reading values.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The checkpoint, opened.
+    pub checkpoint: Checkpoint,
+    /// Where and how its parts are loaded.
+    pub options: LoadOptions,
+}
+
 /// Where and how parts are loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -120,6 +130,30 @@ impl LoadOptions {
     /// As [`Checkpoint::load`]: one error that names every tensor at fault.
     pub fn load(&self, checkpoint: &Checkpoint, parts: &[Part]) -> Result<LoadedTensors, WeightsError> {
         checkpoint.load(parts, self.dtype, &self.device)
+    }
+
+    /// Bytes that `parts` take as they are held, once loaded.
+    pub fn weight_bytes(&self, checkpoint: &Checkpoint, parts: &[Part]) -> u64 {
+        let request = PlanFor {
+            width: 0,
+            height: 0,
+            precision: if self.dtype == DType::F32 { Precision::F32 } else { Precision::Bf16 },
+            linear: match self.linear_format {
+                LinearFormat::Dense => LinearStorage::Dense,
+                LinearFormat::Q8_0 => LinearStorage::Q8_0,
+            },
+            target: if self.device.is_cpu() { Target::Cpu } else { Target::Cuda },
+        };
+        plan(checkpoint.config(), parts, &request).weight_bytes()
+    }
+
+    /// The device's name, as configurations have it: `cpu` or `cuda:N`.
+    pub fn device_name(&self) -> String {
+        match self.device.location() {
+            DeviceLocation::Cpu => "cpu".to_owned(),
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
     }
 
     /// The root of the checkpoint's tree, where every part's `load` begins.
@@ -220,6 +254,21 @@ mod tests {
         for name in ["", "cuda:", "cuda:x", "cpu:0", "metal"] {
             assert!(ordinal(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn weights_are_as_large_as_they_are_held() {
+        let (checkpoint, parts) = (nano::checkpoint().unwrap(), [Part::Llm]);
+        let dense = LoadOptions::cpu();
+        let n: usize = checkpoint
+            .stored()
+            .filter(|tensor| Part::of(&tensor.name) == Some(Part::Llm))
+            .map(|tensor| tensor.shape.iter().product::<usize>())
+            .sum();
+        assert_eq!(dense.weight_bytes(&checkpoint, &parts), 4 * n as u64);
+        let half = LoadOptions { dtype: DType::BF16, ..dense };
+        assert_eq!(half.weight_bytes(&checkpoint, &parts), 2 * n as u64);
+        assert_eq!(half.device_name(), "cpu");
     }
 
     #[test]

@@ -223,6 +223,11 @@ impl KvCache {
         self.tail.iter().flatten().map(|tail| layer_bytes(&tail.room)).sum()
     }
 
+    /// Bytes of all of it: shared blocks and tail.
+    pub fn bytes(&self) -> usize {
+        self.shared_bytes() + self.tail_bytes()
+    }
+
     /// Bytes of several caches together; a block that some of them share counts once.
     pub fn total_bytes(caches: &[Self]) -> usize {
         let mut blocks: Vec<&Arc<Block>> = Vec::new();

@@ -41,6 +41,9 @@ pub struct CallContext {
     pub deadline: Instant,
     /// Fires when the call is over: answered, late, or its caller gone.
     pub cancel: CancellationToken,
+    /// Fires when a drain has waited long enough for the call. Over HTTP, where only the handler knows how its caller is told,
+    /// it says DRAINING then and ends; calls over gRPC are ended by their server and never see it.
+    pub cut_off: CancellationToken,
     /// On whose behalf the call is made, as whatever checked its credentials says.
     pub tenant: Tenant,
     /// How urgent it is, as its caller says.
@@ -64,6 +67,7 @@ impl CallContext {
         Self {
             deadline: Instant::now() + limit,
             cancel: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
             tenant: Tenant::default(),
             priority: Priority::default(),
         }

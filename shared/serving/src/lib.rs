@@ -3,7 +3,8 @@
 //! A process loads its configuration with [`config::load`], builds its gRPC services, adds them to [`Services`], binds a
 //! [`Listener`] and calls [`serve`], which returns when the shutdown future resolves and the calls under way have ended,
 //! or the drain limit has passed. With [`Ops`], requests are counted, and metrics and probes are answered on a port of their
-//! own. Handlers find their caller's deadline and cancellation in [`CallContext`].
+//! own. Handlers find their caller's deadline and cancellation in [`CallContext`]. What takes long to load comes [`Later`], behind
+//! [`serve_when_warm`].
 //!
 //! [`serve_web`] serves plain HTTP with the same guards, for browsers and clients without gRPC.
 //!
@@ -20,6 +21,7 @@ pub mod config;
 mod connection;
 mod connections;
 mod drain;
+mod later;
 mod listen;
 mod ops;
 mod pace;
@@ -41,6 +43,7 @@ pub use call::{CallContext, TakesCalls};
 pub use config::{ConfigError, Problems, Validate};
 pub use connections::ConnectionsConfig;
 pub use drain::Drained;
+pub use later::{Later, beside};
 pub use listen::{Accept, Accepting, ByteStream, ListenAddress, Listener};
 pub use ops::{Ops, OpsConfig};
 pub use pace::{PacedBody, SlowUpload};

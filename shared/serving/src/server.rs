@@ -24,11 +24,15 @@ use crate::call::CallLayer;
 use crate::config::{Problems, Validate};
 use crate::connections::ConnectionsConfig;
 use crate::drain::{Drained, finish};
+use crate::later::Later;
 use crate::listen::{Accepted, ListenAddress, Listener};
 use crate::ops::{self, Ops};
 use crate::peers::Peers;
 use crate::requests::request_metrics;
 use crate::secure::{Door, GRPC, serve_peer};
+
+/// When to try again what came while the weights are loaded: a small model is there then, and a large one was asked rarely.
+const LOADS_ON: Duration = Duration::from_millis(500);
 
 /// What an operator chooses about a server.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -84,10 +88,15 @@ impl State {
     pub(crate) fn refusal(self) -> Option<ApiError> {
         match self {
             Self::Ready => None,
-            Self::Loading => Some(ApiError::unavailable(Reason::Loading)),
+            Self::Loading => Some(loading()),
             Self::Draining => Some(ApiError::unavailable(Reason::Draining)),
         }
     }
+}
+
+/// A call that came too early. Elsewhere it may go at once, which is why whoever drains names no time.
+pub(crate) fn loading() -> ApiError {
+    ApiError::Unavailable { reason: Reason::Loading, retry_after: Some(LOADS_ON) }
 }
 
 /// Tells a server and its health service when the process is warm.
@@ -182,6 +191,19 @@ impl Services {
         self
     }
 
+    /// Adds a generated server that is yet to be made, of weights that are yet to be loaded. Until it comes, its calls are
+    /// refused as too early.
+    #[must_use]
+    pub async fn add_later<S>(self) -> (Self, Later<S>)
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let later = Later::new();
+        (self.add(later.clone()).await, later)
+    }
+
     /// Counts requests into the metrics of `ops`, and answers on its listener for as long as the server runs.
     #[must_use]
     pub fn with_ops(mut self, ops: Ops) -> Self {
@@ -242,7 +264,8 @@ pub async fn serve(
     finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), cut).await
 }
 
-/// [`serve`], with health at SERVING once `warm` has succeeded. The port answers meanwhile: calls are refused as too early.
+/// [`serve`], with health at SERVING once `warm` has succeeded, which loads what is served and runs it once. The port answers
+/// meanwhile: calls are refused as too early. A `shutdown` ends both.
 ///
 /// # Errors
 /// When `warm` fails; the server ends then.

@@ -49,7 +49,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves HTTP/1.1 until `shutdown` resolves; then takes no new connections, waits for the calls under way, at most for
-/// `config.drain_seconds`, and closes every connection.
+/// `config.drain_seconds`, tells those that are left by [`CallContext::cut_off`], and closes every connection within a second.
 ///
 /// Every request carries a [`CallContext`] among its extensions, which ends after `config.max_call_seconds`; the service
 /// keeps to it, since only the service knows how its clients are told. Dropping the future closes everything at once.
@@ -68,12 +68,12 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let calls = TaskTracker::new();
+    let (calls, cut) = (TaskTracker::new(), CancellationToken::new());
     let drain = CancellationToken::new();
     let max_call = Duration::from_secs_f64(config.max_call_seconds);
     let gate = Gate { door: Door::open(&listener, config, &WEB), peers: Peers::new(&config.tls) };
     let connect = |accepted| {
-        let guarded = Guarded { service: service.clone(), max_call, calls: calls.clone() };
+        let guarded = Guarded { service: service.clone(), max_call, calls: calls.clone(), cut: cut.clone() };
         let (gate, drain) = (gate.clone(), drain.clone());
         async move {
             match accepted {
@@ -89,8 +89,7 @@ where
     };
     drop(listener);
     drain.cancel();
-    // Nothing hears of the end of the drain: what a late answer looks like is the service's affair.
-    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), CancellationToken::new()).await
+    finish(connections, calls, Duration::from_secs_f64(config.drain_seconds), cut).await
 }
 
 /// What a connection passes before its first request.
@@ -164,6 +163,8 @@ struct Guarded<S> {
     max_call: Duration,
     /// Counts the calls under way.
     calls: TaskTracker,
+    /// Fires when those that still run are given up.
+    cut: CancellationToken,
 }
 
 impl<S> Guarded<S> {
@@ -175,7 +176,7 @@ impl<S> Guarded<S> {
     where
         S: Service<Request<PacedBody<Incoming>>, Response = Response<R>, Error = Infallible> + Clone,
     {
-        let context = CallContext::lasting(self.max_call);
+        let context = CallContext { cut_off: self.cut.clone(), ..CallContext::lasting(self.max_call) };
         let guard = Guard::new(&context, Some(self.calls.token()));
         let mut request = request.map(PacedBody::new);
         request.extensions_mut().insert(context);

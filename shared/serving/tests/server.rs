@@ -19,7 +19,7 @@ use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_api::pb::*;
 use unipic_api::status::readable;
 use unipic_api::{ApiError, Reason};
-use unipic_serving::{Drained, ListenAddress, ServerConfig, Services, serve};
+use unipic_serving::{Drained, ListenAddress, ServerConfig, Services, serve, serve_when_warm};
 
 use support::{Fake, Running, last_status, late, prompt};
 
@@ -51,6 +51,45 @@ async fn health_follows_readiness() {
     running.client().await.get_model(GetModelRequest {}).await.unwrap();
     running.stop();
     running.server.await.unwrap();
+}
+
+/// What a process does whose weights take long: the port is there from the start, the service comes behind it.
+#[tokio::test]
+async fn while_it_loads_a_server_answers_that_it_does() {
+    let listener = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().await.unwrap();
+    let address = format!("http://{}", listener.address().unwrap());
+    let (services, service) = Services::new().await.add_later().await;
+    let (load, loaded) = oneshot::channel::<()>();
+    let warm = async move {
+        loaded.await?;
+        service.comes(UniPicServer::new(Fake { ended: mpsc::channel(1).0 }));
+        Ok::<_, oneshot::error::RecvError>(())
+    };
+    let config = ServerConfig::default();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move { drop(stopped.await) };
+    let server = tokio::spawn(async move { serve_when_warm(listener, services, &config, shutdown, warm).await });
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let (mut client, mut health) = (UniPicClient::new(channel.clone()), HealthClient::new(channel));
+    let mut status = async || {
+        let service = "unipic.v1.UniPic".to_owned();
+        health.check(HealthCheckRequest { service }).await.unwrap().into_inner().status
+    };
+    assert_eq!(status().await, 2, "not serving");
+    let refusal = client.get_model(GetModelRequest {}).await.unwrap_err();
+    let told = ApiError::from_status(&refusal);
+    let retry_after = match told {
+        ApiError::Unavailable { reason: Reason::Loading, retry_after } => retry_after,
+        other => panic!("{other:?}"),
+    };
+    assert!(retry_after.is_some_and(|after| !after.is_zero()), "{refusal}");
+    load.send(()).unwrap();
+    while client.get_model(GetModelRequest {}).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(status().await, 1, "serving");
+    stop.send(()).unwrap();
+    assert_eq!(server.await.unwrap().unwrap(), Drained { calls_cut_off: 0 });
 }
 
 #[tokio::test]

@@ -185,6 +185,17 @@ impl Checkpoint {
         check_headers(&self.source, &manifest::tensors(&self.config, parts))
     }
 
+    /// Whether the headers have every tensor of `parts` in its shape; where they have, no value is read.
+    ///
+    /// # Errors
+    /// One error that names all tensors at fault, as that of [`Checkpoint::load`].
+    pub fn judge(&self, parts: &[Part]) -> Result<(), WeightsError> {
+        if self.header_faults(parts).is_empty() {
+            return Ok(());
+        }
+        self.check(&manifest::tensors(&self.config, parts)).map(drop)
+    }
+
     /// Checks every tensor of `parts` (present, of the right shape, finite) and makes them ready to be built, in
     /// `dtype` on `device`.
     ///

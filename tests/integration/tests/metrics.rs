@@ -171,6 +171,13 @@ async fn what_is_watched_is_exported_and_what_is_exported_is_documented() -> any
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     node.stop().await?;
     assert!(!text.contains("secret"), "a prompt is in the metrics");
+    for (kind, is_held) in
+        [("weights", true), ("prefixes", true), ("embeddings", true), ("sessions", false), ("answers", false)]
+    {
+        let begin = format!("unipic_device_memory_bytes{{device=\"cpu\",kind=\"{kind}\"}} ");
+        let bytes: f64 = text.lines().find_map(|line| line.strip_prefix(&begin)).expect(kind).parse()?;
+        assert_eq!(bytes > 0.0, is_held, "{kind}: {bytes} bytes are held when all requests have ended");
+    }
 
     let of_gateway = tokio::time::timeout(Duration::from_secs(30), of_a_gateway()).await??;
     let exported = exported(&format!("{text}\n{of_gateway}"));

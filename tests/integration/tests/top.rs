@@ -52,6 +52,47 @@ async fn a_table_tells_what_a_node_did() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_shows_the_replicas_that_it_calls() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (dir, ops) = (dir.path(), free_port()?);
+    let mut encoder = Process::start(&binary("unipic-understanding")?, &[], "", dir)?;
+    encoder.ready().await?;
+    let nobody = "http://127.0.0.1:1";
+    let config = format!(
+        "understanding = [\"{}\", {nobody:?}]\nsynthesis = [{nobody:?}]\ndecoder = [{nobody:?}]\n[ops]\nlisten = \
+         \"127.0.0.1:{ops}\"\n",
+        encoder.url()
+    );
+    let gateway = Process::start(&binary("unipic-gateway")?, &[], &config, dir)?;
+    let address = format!("127.0.0.1:{ops}");
+    let is_told = |text: &str| {
+        let row = |service: &str, well: &str| {
+            let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            rows.any(|row| row.starts_with(&[address.as_str(), service, well]))
+        };
+        row("understanding", "1") && row("synthesis", "0") && row("decoder", "0")
+    };
+    // Health is heard within moments; until then a replica counts as well.
+    let start = std::time::Instant::now();
+    loop {
+        let once = unipic(dir, &["top", "--once", "--server", &address])?;
+        if once.text().is_ok_and(is_told) {
+            break;
+        }
+        anyhow::ensure!(start.elapsed().as_secs() < 30, "the replicas are not told: {once:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let told = unipic(dir, &["top", "--once", "--json", "--server", &address])?.ended(0)?.event("top")?;
+    let replicas = &told["servers"][0]["figures"]["replicas"];
+    let first = replicas.as_array().and_then(|all| all.iter().find(|of| of["backend"] == "understanding"));
+    let first = first.context("those of the encoder")?;
+    let bad = first["unwell"].as_f64().unwrap_or_default() + first["open"].as_f64().unwrap_or_default();
+    assert_eq!((first["well"].as_f64(), bad), (Some(1.0), 1.0), "{told}");
+    drop(gateway);
+    encoder.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_operators_port_is_told() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Watch running servers: requests, queues, batches on the devices, step times, memory.
+/// Watch running servers: requests, queues, batches on the devices, step times, memory, and the replicas that they call.
 ///
 /// Reads what every process exports at its operators' port, which is `listen` under `[ops]` in its configuration and off
 /// when left out. Nothing authenticates there, so no key is needed. Numbers are of the time between two looks, with --once

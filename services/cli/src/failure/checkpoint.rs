@@ -22,7 +22,7 @@ fn is_nodes(error: &NodeError) -> bool {
     match error {
         NodeError::Load(_) | NodeError::Synthesis(_) | NodeError::Understanding(_) | NodeError::Decoder(_) => true,
         NodeError::Weights(error) => is_bad(error),
-        NodeError::System(_) | NodeError::Panic(_) | NodeError::WarmUp(_) => false,
+        NodeError::System(_) | NodeError::WarmUp(_) => false,
     }
 }
 

@@ -41,6 +41,23 @@ pub(super) struct Process {
     pub(super) busy: f64,
     /// Memory that lies in RAM.
     pub(super) memory_bytes: f64,
+    /// The services that it calls.
+    pub(super) replicas: Vec<Replicas>,
+}
+
+/// The replicas of a service, as a process that calls them sees them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Replicas {
+    /// The service's word.
+    pub(super) backend: String,
+    /// Replicas that are called.
+    pub(super) well: f64,
+    /// Those that load, stop or cannot be asked.
+    pub(super) unwell: f64,
+    /// Those that broke a call, and rest.
+    pub(super) open: f64,
+    /// Calls under way at all of them.
+    pub(super) calls: f64,
 }
 
 /// A kind of batches, over all processes.
@@ -63,6 +80,7 @@ pub(super) struct Kind {
 }
 
 const BATCHES: &str = "unipic_engine_batch_duration_seconds_count";
+const REPLICAS: &str = "unipic_replicas";
 const START: &str = "unipic_process_start_time_seconds";
 
 impl<'a> Span<'a> {
@@ -107,6 +125,20 @@ impl<'a> Span<'a> {
             first_token_ms: self.mean("unipic_first_token_seconds", &[]).map(|mean| mean * 1e3),
             busy: self.growth("unipic_engine_batch_duration_seconds_sum", &[]) / self.seconds,
             memory_bytes: gauge("unipic_process_resident_memory_bytes"),
+            replicas: self.now.labels(REPLICAS, "backend").into_iter().map(|backend| self.replicas(backend)).collect(),
+        }
+    }
+
+    /// What it knows of the replicas of a service.
+    fn replicas(&self, backend: &str) -> Replicas {
+        let gauge = |name: &str, labels: &[(&str, &str)]| self.now.sum(name, labels).unwrap_or(0.0);
+        let n = |state: &str| gauge(REPLICAS, &[("backend", backend), ("state", state)]);
+        Replicas {
+            backend: backend.to_owned(),
+            well: n("well"),
+            unwell: n("unwell"),
+            open: n("open"),
+            calls: gauge("unipic_replica_calls", &[("backend", backend)]),
         }
     }
 }
@@ -165,6 +197,33 @@ mod tests {
         let kinds = kinds(&[span]);
         assert_eq!((kinds[0].kind.as_str(), kinds[0].per_second, kinds[0].jobs), ("head", 50.0, Some(3.0)));
         assert!(kinds[0].step_ms.is_some_and(|ms| (ms - 10.0).abs() < 1e-9) && kinds[0].tokens.is_none());
+    }
+
+    #[test]
+    fn replicas_are_told_by_service_and_state() {
+        let line = |name: &str, backend: &str, state: &str, n: u32| {
+            format!("{name}{{backend=\"{backend}\",state=\"{state}\"}} {n}\n")
+        };
+        let mut text = "unipic_process_start_time_seconds 1\n".to_owned();
+        for (backend, state, n, calls) in [
+            ("synthesis", "well", 2, 5),
+            ("decoder", "well", 1, 3),
+            ("decoder", "unwell", 2, 1),
+            ("decoder", "open", 4, 0),
+        ] {
+            text += &line("unipic_replicas", backend, state, n);
+            text += &line("unipic_replica_calls", backend, state, calls);
+        }
+        let now = Metrics::parse(&text);
+        let replicas = Span::new(&now, None, 2.0).process(2.0).replicas;
+        let of = |backend: &str, [well, unwell, open, calls]: [f64; 4]| Replicas {
+            backend: backend.to_owned(),
+            well,
+            unwell,
+            open,
+            calls,
+        };
+        assert_eq!(replicas, [of("decoder", [1.0, 2.0, 4.0, 4.0]), of("synthesis", [2.0, 0.0, 0.0, 5.0])]);
     }
 
     #[test]

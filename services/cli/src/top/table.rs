@@ -1,6 +1,6 @@
 //! The figures as text: columns as wide as what is in them, numbers to the right.
 
-use super::figures::{Kind, Process};
+use super::figures::{Kind, Process, Replicas};
 use super::scrape::Address;
 
 /// Headings of the processes.
@@ -19,13 +19,15 @@ const PROCESSES: [&str; 13] = [
     "ITERATION",
     "MEMORY",
 ];
+/// Headings of the replicas that processes call.
+const REPLICAS: [&str; 6] = ["CALLED BY", "SERVICE", "WELL", "UNWELL", "OPEN", "CALLS"];
 /// Headings of the batches.
 const BATCHES: [&str; 7] = ["BATCH", "PER S", "JOBS", "TOKENS", "STEP", "WAIT", "BUSY"];
 
 /// What is known of a server: its figures and whether it is ready, or why there are none.
 pub(super) type Row<'a> = (&'a Address, Result<(Process, bool), String>);
 
-/// Both tables, and the times that people ask for.
+/// All tables, and the times that people ask for.
 pub(super) fn text(rows: &[Row<'_>], kinds: &[Kind]) -> String {
     let processes = rows.iter().map(|(address, process)| match process {
         Ok((process, is_ready)) => of_process(address, process, *is_ready),
@@ -42,6 +44,12 @@ pub(super) fn text(rows: &[Row<'_>], kinds: &[Kind]) -> String {
         if !times.is_empty() {
             text += &format!("{address}: {}\n", times.join(", "));
         }
+    }
+    let well = rows.iter().filter_map(|(address, process)| Some((address, &process.as_ref().ok()?.0)));
+    let called = well.flat_map(|(address, process)| process.replicas.iter().map(|of| of_replicas(address, of)));
+    let called: Vec<Vec<String>> = called.collect();
+    if !called.is_empty() {
+        text += &format!("\n{}", table(&REPLICAS, 2, &called));
     }
     match kinds {
         [] => text + "\nno batches\n",
@@ -65,6 +73,11 @@ fn of_process(address: &Address, process: &Process, is_ready: bool) -> Vec<Strin
         milliseconds(process.iteration_ms),
         format!("{:.0} MiB", process.memory_bytes / f64::from(1 << 20)),
     ]
+}
+
+fn of_replicas(caller: &Address, replicas: &Replicas) -> Vec<String> {
+    let numbers = [replicas.well, replicas.unwell, replicas.open, replicas.calls].map(|n| format!("{n}"));
+    [caller.to_string(), replicas.backend.clone()].into_iter().chain(numbers).collect()
 }
 
 fn of_kind(kind: &Kind) -> Vec<String> {
@@ -138,6 +151,10 @@ mod tests {
             first_token_ms: None,
             busy: 0.987,
             memory_bytes: 84_131_840.0,
+            replicas: vec![
+                Replicas { backend: "decoder".into(), well: 2.0, unwell: 1.0, open: 0.0, calls: 7.0 },
+                Replicas { backend: "understanding".into(), well: 1.0, unwell: 0.0, open: 0.0, calls: 0.0 },
+            ],
         };
         let (there, gone) = (Address::Tcp("127.0.0.1:9090".into()), Address::Tcp("b:1".into()));
         let rows = [(&there, Ok((process, true))), (&gone, Err("no answer: refused".to_owned()))];
@@ -156,6 +173,10 @@ SERVER          STATE      WEIGHTS      UP  RUNNING  QUEUED  JOBS  DRAWING  DONE
 b:1             no answer
 b:1: no answer: refused
 127.0.0.1:9090: an image took 0.75 s
+
+CALLED BY       SERVICE        WELL  UNWELL  OPEN  CALLS
+127.0.0.1:9090  decoder           2       1     0      7
+127.0.0.1:9090  understanding     1       0     0      0
 
 BATCH  PER S  JOBS  TOKENS    STEP    WAIT  BUSY
 head    50.0   3.0       -  1.2 ms  123 ms  50 %

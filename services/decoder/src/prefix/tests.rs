@@ -36,7 +36,7 @@ struct Desk {
 impl Desk {
     fn new(max_bytes: u64) -> Self {
         let process = Metrics::new(&TelemetryConfig::for_service("test")).unwrap();
-        let metrics = DecoderMetrics::new(&process);
+        let metrics = DecoderMetrics::new(&process, "cpu", 7);
         Self { cache: PrefixCache::new(max_bytes), process, metrics }
     }
 
@@ -100,9 +100,13 @@ fn bytes_are_never_exceeded_and_who_holds_most_gives_way() {
     assert_eq!(desk.find(&of("calm", &text("abc"))), Some((3, 3)), "a neighbour keeps its own");
     desk.keep(&of("huge", &text(&"x".repeat(21))), &[21]);
     assert_eq!(desk.find(&of("huge", &text(&"x".repeat(21)))), None, "larger than all the room");
-    assert!(desk.tells("unipic_decoder_prefix_cache_bytes 640"), "{}", desk.process.render());
+    assert!(
+        desk.tells("unipic_device_memory_bytes{device=\"cpu\",kind=\"prefixes\"} 640"),
+        "{}",
+        desk.process.render()
+    );
     desk.cache.clear();
-    assert!(desk.tells("unipic_decoder_prefix_cache_bytes 0"));
+    assert!(desk.tells("unipic_device_memory_bytes{device=\"cpu\",kind=\"prefixes\"} 0"));
 }
 
 #[test]

@@ -30,7 +30,9 @@ async fn sessions_and_answers_are_counted_while_they_live() {
     let metrics = Metrics::new(&TelemetryConfig::for_service("test")).unwrap();
     let decoder = start().counted(&metrics);
     let open = || (value(&metrics, "unipic_decoder_sessions_open"), value(&metrics, "unipic_decoder_answers_open"));
-    let cached = || value(&metrics, "unipic_decoder_session_cache_bytes");
+    let held = |kind: &str| value(&metrics, &format!("unipic_device_memory_bytes{{device=\"cpu\",kind=\"{kind}\"}}"));
+    let cached = || held("sessions");
+    assert_eq!(held("weights"), decoder.info().weight_bytes as f64);
     assert_eq!((open(), cached()), ((0.0, 0.0), 0.0));
     let context = JobContext::current();
     let one = decoder.open(vec![generate("a red circle")], &context).await.unwrap();
@@ -51,8 +53,12 @@ async fn sessions_and_answers_are_counted_while_they_live() {
     let mut answer = Box::pin(decoder.answer(spec(4), context).await.unwrap());
     answer.next().await.unwrap().unwrap();
     assert_eq!(open(), (0.0, 1.0));
+    assert!(held("answers") > 0.0, "an answer's keys and values are held too");
     drop(answer);
-    assert_eq!(open(), (0.0, 0.0));
+    assert_eq!((open(), held("answers")), ((0.0, 0.0), 0.0));
+    assert!(held("prefixes") > 0.0, "what was computed is kept for later prompts");
+    drop(decoder);
+    assert_eq!(held("weights"), 0.0);
 }
 
 /// Counts spans by name.

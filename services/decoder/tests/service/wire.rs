@@ -21,9 +21,8 @@ async fn serve(decoder: Decoder) -> DecoderClient<Channel> {
     let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
     let listener = config.listen.bind().await.unwrap();
     let url = format!("http://{}", listener.address().unwrap());
-    tokio::spawn(
-        async move { server::run(&config, decoder, listener, Default::default(), std::future::pending()).await },
-    );
+    let load = std::future::ready(Ok(decoder));
+    tokio::spawn(async move { server::run(&config, load, listener, Default::default(), std::future::pending()).await });
     let mut client = DecoderClient::connect(url).await.unwrap();
     while client.get_decoder_info(pb::GetDecoderInfoRequest {}).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

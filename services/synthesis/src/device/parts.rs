@@ -34,6 +34,10 @@ pub struct Info {
     pub default_head_steps: usize,
     /// SHA-256 of the loaded tensors, in hexadecimal.
     pub weights_sha256: String,
+    /// Bytes of the weights as they are held.
+    pub weight_bytes: u64,
+    /// The device that holds them: `cpu` or `cuda:N`.
+    pub device: String,
     /// What an operator should know about the load.
     pub notices: Vec<String>,
 }
@@ -76,6 +80,14 @@ impl From<WeightsError> for LoadPartsError {
 }
 
 impl Parts {
+    /// What can be known of a checkpoint before values are read: whether it has this service's tensors.
+    ///
+    /// # Errors
+    /// As [`Parts::load`], but for values.
+    pub fn judge(checkpoint: &Checkpoint) -> std::result::Result<(), LoadPartsError> {
+        Ok(checkpoint.judge(&PARTS)?)
+    }
+
     /// Loads this service's share of a checkpoint.
     ///
     /// # Errors
@@ -94,6 +106,8 @@ impl Parts {
             llm_width: config.llm.hidden_size,
             default_head_steps: config.mar.num_sampling_steps,
             weights_sha256: tensors.sha256().to_owned(),
+            weight_bytes: options.weight_bytes(checkpoint, &PARTS),
+            device: options.device_name(),
             notices: tensors.notices().to_vec(),
         };
         Ok(Self {

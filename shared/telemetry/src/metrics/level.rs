@@ -43,6 +43,17 @@ pub struct Raised {
     labels: Arc<[KeyValue]>,
 }
 
+impl Raised {
+    /// Counts `amount` from now on, in place of what was counted.
+    pub fn set(&mut self, amount: u64) {
+        let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+        if amount != self.amount {
+            self.counter.add(amount - self.amount, &self.labels);
+            self.amount = amount;
+        }
+    }
+}
+
 impl Drop for Raised {
     fn drop(&mut self) {
         self.counter.add(-self.amount, &self.labels);
