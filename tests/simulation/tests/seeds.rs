@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use unipic_measures::measured;
 use unipic_simulation::{Run, replay, simulate};
 
 /// Seeds of every run.
@@ -49,17 +50,22 @@ fn no_fault_of_the_network_breaks_an_invariant() {
     let runs: Vec<Run> = (0..SEEDS).map(simulate).collect();
     runs.iter().for_each(check);
     let n_right = |run: &Run| run.outcomes.iter().filter(|((_, end), _)| end == "right").map(|(_, n)| n).sum::<usize>();
+    measured!("seeds", runs.len());
+    measured!("right answers", runs.iter().map(n_right).sum::<usize>());
+    measured!("made good within a request", runs.iter().map(|run| run.resumed).sum::<usize>());
     assert!(runs.iter().map(n_right).sum::<usize>() > 100, "almost nothing was answered");
     assert!(runs.iter().map(|run| run.resumed).sum::<usize>() > 0, "nothing was ever made good");
 }
 
 #[test]
 fn a_seed_gives_the_same_trace_every_time() {
-    for seed in [1, 7, 23] {
+    let seeds = [1, 7, 23];
+    for seed in seeds {
         let Some((first, second)) = (0..ATTEMPTS).find_map(|_| quick(seed).zip(quick(seed))) else {
             return println!("skipped: this machine is too busy to run a seed within {COMPARABLE:?}");
         };
         assert!(first.trace.len() > 10, "{first:?}");
         assert_eq!(first, second, "{}", replay(seed));
     }
+    measured!("seeds run twice, with the same trace", seeds.len());
 }

@@ -1,7 +1,7 @@
 //! The core, as the single-process node calls it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use futures::future::join_all;
@@ -350,58 +350,4 @@ async fn an_answer_or_a_session_of_values_that_are_not_finite_is_a_fault() {
     let n_refused = ends.iter().filter(|end| matches!(end, Some(ApiError::Fault(Reason::NonFinite)))).count();
     measured!("kinds of job refused for it", n_refused);
     assert_eq!(n_refused, ends.len(), "{ends:?}");
-}
-
-/// The device's thread drops what nobody waits for when it next looks.
-async fn until_idle(decoder: &Decoder) {
-    while decoder.queued() > 0 {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// The times after which an answer is ended: from none at all to one that it meets.
-fn longer(wait: Duration) -> Duration {
-    wait + Duration::from_millis(2).max(wait / 16)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on() {
-    let (decoder, image) = (start(), rows(600, 1));
-    let (mut wait, mut before_words, mut amid_words) = (Duration::ZERO, 0, 0);
-    // From a deadline that has passed to one that is met: prefill in several pieces, then token by token.
-    loop {
-        let deadline = Some(Instant::now() + wait);
-        let context = JobContext { deadline, ..JobContext::current() };
-        let events = decoder.answer(spec(understand(&image, "What is it?"), 80), context).await.unwrap();
-        let mut events = events.collect::<Vec<_>>().await;
-        until_idle(&decoder).await;
-        match events.pop() {
-            Some(Err(ApiError::DeadlineExceeded)) if events.is_empty() => before_words += 1,
-            Some(Err(ApiError::DeadlineExceeded)) => amid_words += 1,
-            Some(Ok(AnswerEvent::Done(_))) => break,
-            other => panic!("{other:?} after {wait:?}"),
-        }
-        wait = longer(wait);
-    }
-    measured!("answers late before their first word", before_words);
-    measured!("answers late amid their words", amid_words);
-    measured!("jobs that wait afterwards", decoder.queued());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_an_answer_is_at_when_its_caller_leaves_nothing_waits_on() {
-    let (decoder, image) = (start(), rows(600, 1));
-    let (mut wait, mut n_left) = (Duration::ZERO, 0);
-    loop {
-        let asked = spec(understand(&image, "What is it?"), 80);
-        let answer = async { decoder.answer(asked, JobContext::current()).await.unwrap().collect::<Vec<_>>().await };
-        if tokio::time::timeout(wait, answer).await.is_ok() {
-            break;
-        }
-        n_left += 1;
-        until_idle(&decoder).await;
-        wait = longer(wait);
-    }
-    measured!("callers that left", n_left);
-    measured!("jobs that wait afterwards", decoder.queued());
 }

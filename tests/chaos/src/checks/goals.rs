@@ -74,18 +74,19 @@ const GOALS: &[Goal] = &[
     // 6
     at_least(LATE, "late requests", 1.0),
     at_most(LATE, "permits held afterwards", 0.0),
+    at_most(LATE, BEHIND, 1.0),
     at_least(LEFT, "callers that left", 1.0),
     at_most(LEFT, "permits held afterwards", 0.0),
-    at_most(LEFT, "calls of the language model after one left, at most", 1.0),
+    at_most(LEFT, BEHIND, 1.0),
     at_least(CANCELLED_CALL, "calls in which a request was cancelled", 5.0),
     at_most(CANCELLED_CALL, "iterations behind one, at most", 1.0),
     at_least(LATE_CALL, "calls in which a deadline passed", 5.0),
     at_most(LATE_CALL, "iterations behind one, at most", 1.0),
     at_least(LATE_ANSWER, "answers late before their first word", 1.0),
     at_least(LATE_ANSWER, "answers late amid their words", 1.0),
-    at_most(LATE_ANSWER, "jobs that wait afterwards", 0.0),
+    at_most(LATE_ANSWER, BEHIND, 1.0),
     at_least(LEFT_ANSWER, "callers that left", 1.0),
-    at_most(LEFT_ANSWER, "jobs that wait afterwards", 0.0),
+    at_most(LEFT_ANSWER, BEHIND, 1.0),
     at_most(CANCELLED_ANSWER, "words of an answer behind its cancellation", 1.0),
     at_least(FLOWS, "stages with a deadline", 7.0),
     at_least(FLOWS, "stages with a caller that left", 7.0),
@@ -150,6 +151,7 @@ const GOALS: &[Goal] = &[
     ),
 ];
 
+const BEHIND: &str = "steps computed behind one, at most";
 const CLOSED: &str = "closed after, s";
 
 const LATE: &str =
@@ -161,9 +163,9 @@ const CANCELLED_CALL: &str =
 const LATE_CALL: &str =
     "services/synthesis/tests/deadlines.rs::nothing_is_computed_behind_the_call_in_which_a_deadline_passes";
 const LATE_ANSWER: &str =
-    "services/decoder/tests/service/core.rs::whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on";
+    "services/decoder/tests/service/deadlines.rs::whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on";
 const LEFT_ANSWER: &str =
-    "services/decoder/tests/service/core.rs::whatever_an_answer_is_at_when_its_caller_leaves_nothing_waits_on";
+    "services/decoder/tests/service/deadlines.rs::whatever_an_answer_is_at_when_its_caller_leaves_nothing_waits_on";
 const CANCELLED_ANSWER: &str =
     "services/decoder/tests/service/core.rs::cancelled_and_late_work_is_not_done_and_spoils_nothing";
 const FLOWS: &str =
