@@ -17,6 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use unipic_api::ApiError;
 use unipic_client::{ApiKey, UniPicClient};
 use unipic_gateway::Config;
+use unipic_measures::measured;
 
 fn with_key(client: &UniPicClient, key: &str) -> UniPicClient {
     client.clone().with_api_key(ApiKey::new(key).expect("a key"))
@@ -65,6 +66,7 @@ async fn every_method_needs_a_key_but_a_closed_list() {
             assert!(methods.contains(known), "{known} is missing among {methods:?}");
         }
         let strange = ["/", "/unipic.v1.UniPic", "/unipic.v1.UniPic/Draw", "/unipic.v2.UniPic/Generate", "/metrics"];
+        let (mut refused, mut open) = (BTreeSet::new(), BTreeSet::new());
         // Nearly an open one.
         let near = ["/grpc.health.v1.Health/Check/", "/grpc.health.v1.Health/../../unipic.v1.UniPic/Generate"];
         let near = near.into_iter().chain(["/grpc.health.v1.health/Check", "//grpc.health.v1.Health/Check"]);
@@ -76,12 +78,27 @@ async fn every_method_needs_a_key_but_a_closed_list() {
                 let status = call(&channel, path, headers).await;
                 let is_refused = status.as_ref().is_some_and(|status| status.code() == Code::Unauthenticated);
                 assert_eq!(is_refused, !is_open, "{path} with {headers:?}: {status:?}");
+                if is_refused {
+                    refused.insert(path)
+                } else {
+                    open.insert(path)
+                };
             }
             for headers in [&[("authorization", bearer.as_str())], &[("x-api-key", key.key.as_str())]] {
                 let status = call(&channel, path, headers).await;
                 let is_refused = status.as_ref().is_some_and(|status| status.code() == Code::Unauthenticated);
                 assert!(!is_refused, "{path} is refused with the right key");
             }
+        }
+        let described = refused.iter().filter(|path| methods.contains(**path)).count();
+        match open_reflection {
+            false => {
+                measured!("methods refused", described);
+                measured!("other paths refused", refused.len() - described);
+                measured!("methods open", open.len());
+                measured!("which", open.into_iter().collect::<Vec<_>>().join(" "));
+            }
+            true => measured!("methods open where reflection is, too", open.len()),
         }
     }
 }
@@ -146,11 +163,15 @@ fn bad_keys_are_refused_by_name_and_never_repeated() {
             "open_reflection",
         ),
     ];
-    for (toml, key) in cases {
-        let error = load(&toml.replace("SECRET", secret)).expect_err(&toml).to_string();
+    let mut n_seen = 0;
+    for (toml, key) in &cases {
+        let error = load(&toml.replace("SECRET", secret)).expect_err(toml).to_string();
         assert!(error.contains(key), "{toml}: {error}");
-        assert!(!error.contains("5ec4e7"), "{toml}: {error}");
+        n_seen += error.matches("5ec4e7").count();
     }
+    measured!("configurations with a secret refused", cases.len());
+    measured!("sightings", n_seen);
+    assert_eq!(n_seen, 0);
 }
 
 #[test]

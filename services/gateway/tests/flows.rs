@@ -15,6 +15,7 @@ use unipic_api::pb;
 use unipic_api::record::{KEY, Record, Source, Task};
 use unipic_gateway::Tenant;
 use unipic_imaging::{DecodeLimits, decode, read_png_text};
+use unipic_measures::measured;
 
 fn options() -> pb::ImageOptions {
     pb::ImageOptions { iterations: Some(4), seed: Some(7), ..Default::default() }
@@ -304,6 +305,8 @@ async fn an_image_is_encoded_once_for_a_tenant() {
     assert_eq!(n_encoded(), 2, "another picture");
     ask("b", 30).await;
     assert_eq!(n_encoded(), 3, "another tenant");
+    measured!("questions of two tenants", script.answered.lock().expect("lock").len());
+    measured!("pictures encoded, each for one of them", n_encoded());
     let prompts: Vec<_> = script.answered.lock().expect("lock").iter().map(|spec| spec.prompt.clone()).collect();
     assert_eq!(prompts[0], prompts[1]);
 }

@@ -8,6 +8,7 @@ use pb::uni_pic_server::UniPic;
 use support::{Script, collect, gateway, image, png, text, turn};
 use tonic::{Code, Request};
 use unipic_api::pb;
+use unipic_measures::measured;
 
 /// A number that is often right, sometimes at an edge and sometimes absurd.
 fn count(random: &mut fastrand::Rng, usual: u32) -> Option<u32> {
@@ -128,6 +129,8 @@ async fn ten_thousand_random_requests_are_answered_or_refused() {
             Err(status) => assert_eq!(status.code(), Code::InvalidArgument, "round {round}: {status:?}"),
         }
     }
+    measured!("requests", requests);
+    measured!("answered", answered);
     println!("{answered} of {requests} were answered");
     assert!(answered > requests * 3 / 100, "only {answered} requests were right: the test would prove little");
     assert_eq!(script.alive.load(std::sync::atomic::Ordering::SeqCst), 0);

@@ -30,6 +30,7 @@ use unipic_api::{ApiError, pb};
 use unipic_client::{ApiKey, CallOptions, ClientTls, ClientTlsConfig, Endpoint, UniPicClient, connect_with};
 use unipic_gateway::auth::{AuthConfig, NewKey};
 use unipic_gateway::{Config, Gateway, ServerIdentities, run};
+use unipic_measures::measured;
 use unipic_serving::{
     ListenAddress, Listener, Ops, Problems, ServerConfig, ServerTlsConfig, Services, Validate, serve,
 };
@@ -218,6 +219,7 @@ async fn the_http_api_is_behind_the_same_certificates_and_keys() {
         async move { gateway.serve(grpc, Some(http), Ops::default(), &config.server(), std::future::pending()).await };
     let _gateway = AbortOnDropHandle::new(tokio::spawn(serving));
 
+    let mut n_refused = 0;
     let of = |stem: &str, identity: &str| browser(&world.ca, &world.pair(stem, &[identity]));
     let anna = of("anna", "spiffe://unipic/ops/anna");
     let asked = async |who: &TlsConnector, head: &str| get_over_tls(who, &address, head).await;
@@ -227,12 +229,15 @@ async fn the_http_api_is_behind_the_same_certificates_and_keys() {
     assert_eq!(asked(&anna, &with_key).await.as_deref(), Some("HTTP/1.1 200 OK"));
     // Another certificate of the same authority, and none of TLS at all.
     assert_eq!(asked(&of("gateway", "spiffe://unipic/gateway"), &with_key).await, None);
+    n_refused += 1;
     let mut plain = TcpStream::connect(&address).await.expect("connects");
     plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sends");
     let mut answer = Vec::new();
     // A reset is as good as an end.
     let _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "it answered without TLS");
+    n_refused += 1;
+    measured!("browsers refused, of another identity and without TLS", n_refused);
 }
 
 #[test]

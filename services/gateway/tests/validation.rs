@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::cell::Cell;
+
 use pb::uni_pic_server::UniPic;
 use support::{Script, collect, fields, gateway, image, png, text, turn, with_config};
 use tonic::{Code, Request};
 use unipic_api::pb;
 use unipic_gateway::Config;
+use unipic_measures::measured;
 use unipic_serving::{Problems, Validate};
 
 /// Sends a Generate request and expects exactly these fields to be refused.
@@ -182,7 +185,9 @@ async fn weights_without_siglip_refuse_it_and_use_mar_by_default() {
 
 #[tokio::test]
 async fn wrong_configurations_are_refused_with_their_keys() {
+    let n_wrong = Cell::new(0);
     let check = |change: &dyn Fn(&mut Config), key: &str| {
+        n_wrong.set(n_wrong.get() + 1);
         let mut config = Config::default();
         change(&mut config);
         let mut problems = Problems::default();
@@ -210,6 +215,7 @@ async fn wrong_configurations_are_refused_with_their_keys() {
     check(&|c| c.defaults.guidance_scale = f32::NAN, "defaults.guidance_scale");
     check(&|c| c.defaults.iterations = Some(0), "defaults.iterations");
     check(&|c| c.defaults.head_steps = Some(0), "defaults.head_steps");
+    measured!("values", n_wrong.get());
 }
 
 #[tokio::test]

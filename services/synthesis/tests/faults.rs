@@ -8,13 +8,14 @@ use futures::StreamExt;
 use support::{Direct, picture, service_of, settings, spec};
 use unipic_api::{ApiError, Reason};
 use unipic_engine::JobContext;
+use unipic_measures::measured;
 use unipic_models::Handover;
 use unipic_synthesis::{SynthesisEvent, SynthesisSpec};
 use unipic_test_support::poisoned;
 
 #[tokio::test]
 async fn a_part_that_overflows_makes_no_image() {
-    for (tensor, of_an_edit) in [
+    let parts = [
         ("vae.encoder.conv_out.weight", true),
         ("mar.encoder_norm.weight", false),
         ("proj_in.0.weight", false),
@@ -22,7 +23,9 @@ async fn a_part_that_overflows_makes_no_image() {
         ("mar.decoder_norm.weight", false),
         ("mar.diffloss.net.final_layer.linear.weight", false),
         ("vae.decoder.conv_out.weight", false),
-    ] {
+    ];
+    let mut n_pictures = 0;
+    for (tensor, of_an_edit) in parts {
         let folder = poisoned(tensor).unwrap();
         let service = service_of(folder.path(), Direct::load(&[]).unwrap()).unwrap();
         let source = of_an_edit.then(|| picture(64, 64));
@@ -31,6 +34,7 @@ async fn a_part_that_overflows_makes_no_image() {
         let mut last = None;
         while let Some(event) = stream.next().await {
             let is_picture = matches!(event, Ok(SynthesisEvent::Image(_) | SynthesisEvent::Preview(_)));
+            n_pictures += usize::from(is_picture);
             assert!(!is_picture, "{tensor}: a picture was made");
             last = Some(event);
         }
@@ -38,6 +42,8 @@ async fn a_part_that_overflows_makes_no_image() {
         drop(stream);
         assert_eq!((service.running(), service.queued()), (0, 0));
     }
+    measured!("parts made to overflow", parts.len());
+    measured!("pictures made", n_pictures);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use unipic_api::{ApiError, Reason};
 use unipic_engine::JobContext;
+use unipic_measures::measured;
 use unipic_models::Handover;
 use unipic_models::generation::Settings;
 use unipic_models::mar::ImageGrid;
@@ -336,8 +337,12 @@ async fn values_that_are_not_finite_fail_their_own_request_and_make_no_image() {
     let expected = images(&events(&healthy, unguided()).await.unwrap());
     let asked = spec("a cat", settings(2));
     let (failed, fine) = tokio::join!(events(&poisoned, asked), events(&poisoned, unguided()));
+    let n_pictures = failed.as_ref().map_or(0, |events| images(events).len());
     assert!(matches!(failed.unwrap_err(), ApiError::Fault(Reason::NonFinite)));
-    assert!(expected == images(&fine.unwrap()));
+    let others = images(&fine.unwrap());
+    assert!(expected == others);
+    measured!("pictures made of it", n_pictures);
+    measured!("pictures beside it, with the bytes they have alone", others.len());
 }
 
 #[tokio::test]

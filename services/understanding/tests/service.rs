@@ -2,15 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use candle_core::{DType, Device, Tensor};
-use futures::stream;
+use futures::{FutureExt, stream};
 use tonic::Code;
 use unipic_api::frames::RawTensor;
 use unipic_api::pb;
 use unipic_api::pb::understanding_encoder_client::UnderstandingEncoderClient;
 use unipic_api::{ApiError, status::readable};
 use unipic_engine::{Engine, EngineConfig, JobContext};
+use unipic_measures::measured;
 use unipic_models::Handover;
 use unipic_models::load::LoadOptions;
 use unipic_test_support::{assert_close, same_bits, tiny_a};
@@ -142,6 +145,30 @@ async fn embeddings_that_are_not_finite_are_a_fault() {
     let service = start(folder.path());
     let side = service.info().image_size;
     let encoded = service.encode(picture(side, 0), Handover::Host, &JobContext::current()).await;
+    measured!("embeddings handed on", usize::from(encoded.is_ok()));
     let error = encoded.map(drop).unwrap_err();
     assert!(matches!(error, ApiError::Fault(unipic_api::Reason::NonFinite)), "{error}");
+}
+
+#[tokio::test]
+async fn late_and_unwanted_encodings_are_not_made_and_spoil_nothing() {
+    let service = start(&tiny_a());
+    let side = service.info().image_size;
+    let encode = async |context: &JobContext| service.encode(picture(side, 3), Handover::Host, context).await;
+    let late = JobContext { deadline: Some(Instant::now()), ..JobContext::current() };
+    let unwanted = JobContext::current();
+    unwanted.cancel.cancel();
+    let refused = [encode(&late).await.map(drop), encode(&unwanted).await.map(drop)];
+    let codes = refused.map(|end| end.unwrap_err().code());
+    assert_eq!(codes, [Code::DeadlineExceeded, Code::Cancelled]);
+    let mut n_left = 0;
+    for _ in 0..4 {
+        // Begun, and dropped while it waits for the device.
+        n_left += usize::from(encode(&JobContext::current()).now_or_never().is_none());
+    }
+    let alone = encode(&JobContext::current()).await.unwrap().reply;
+    let again = start(&tiny_a()).encode(picture(side, 3), Handover::Host, &JobContext::current()).await.unwrap().reply;
+    assert!(same_bits(&alone, &again).unwrap());
+    measured!("late and unwanted encodings refused", codes.len());
+    measured!("callers that left", n_left);
 }

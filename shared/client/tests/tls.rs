@@ -22,6 +22,7 @@ use unipic_api::pb::{
 };
 use unipic_api::{ApiError, Reason};
 use unipic_client::{ClientTls, ClientTlsConfig, Connection, Endpoint, ServerIdentity, connect, connect_with};
+use unipic_measures::measured;
 use unipic_serving::{Drained, ListenAddress, PeerIdentity, ServerConfig, ServerTlsConfig, Services, serve};
 
 const SERVER: &str = "spiffe://unipic/understanding";
@@ -130,22 +131,28 @@ async fn only_clients_of_the_authority_with_a_known_identity_are_let_in() {
         &[GATEWAY, "spiffe://unipic/ops/*"],
     ))
     .await;
-    for identity in [GATEWAY, "spiffe://unipic/ops/anna"] {
+    let known = [GATEWAY, "spiffe://unipic/ops/anna"];
+    for identity in known {
         let pair = ours.issue(folder.path(), "client", &[identity]);
         assert_eq!(server.ask(&client(&ca, Some(&pair))).await.unwrap(), [identity]);
     }
 
-    assert_eq!(reason(server.ask(&client(&ca, None)).await), Reason::ClientCertificateRefused);
     let foreign = theirs.issue(folder.path(), "foreign", &[GATEWAY]);
-    assert_eq!(reason(server.ask(&client(&ca, Some(&foreign))).await), Reason::ClientCertificateRefused);
     let expired = ours.issue_expired(folder.path(), "expired", &[GATEWAY]);
-    assert_eq!(reason(server.ask(&client(&ca, Some(&expired))).await), Reason::ClientCertificateRefused);
+    let untrusted = [None, Some(&foreign), Some(&expired)];
+    for pair in untrusted {
+        assert_eq!(reason(server.ask(&client(&ca, pair)).await), Reason::ClientCertificateRefused);
+    }
 
-    for identity in ["spiffe://unipic/decoder", "spiffe://unipic/gateway2", "gateway"] {
+    let unknown = ["spiffe://unipic/decoder", "spiffe://unipic/gateway2", "gateway"];
+    for identity in unknown {
         let pair = ours.issue(folder.path(), "other", &[identity]);
         let error = server.ask(&client(&ca, Some(&pair))).await.unwrap_err();
         assert!(matches!(error, ApiError::PermissionDenied(_)), "{identity}: {error:?}");
     }
+    measured!("clients let in", known.len());
+    measured!("refused with no, a foreign and an expired certificate", untrusted.len());
+    measured!("refused with another identity", unknown.len());
 }
 
 #[tokio::test]
@@ -180,10 +187,14 @@ async fn a_server_that_is_not_who_it_must_be_is_not_called() {
     assert_eq!(reason(server.ask(&client(&other_ca, None)).await), Reason::ServerUntrusted);
 
     let expecting = |identity: &str| client(&ca, None).expecting(Some(&identity.parse::<ServerIdentity>().unwrap()));
-    for right in [SERVER, "spiffe://unipic/*", "127.0.0.1"] {
+    let (right, wrong) = (
+        [SERVER, "spiffe://unipic/*", "127.0.0.1"],
+        ["spiffe://unipic/decoder", "spiffe://other/*", "understanding.svc", "127.0.0.2"],
+    );
+    for right in right {
         server.ask(&expecting(right)).await.unwrap();
     }
-    for wrong in ["spiffe://unipic/decoder", "spiffe://other/*", "understanding.svc", "127.0.0.2"] {
+    for wrong in wrong {
         assert_eq!(reason(server.ask(&expecting(wrong)).await), Reason::ServerNameMismatch, "{wrong}");
     }
     let strange = client(&other_ca, None).expecting(Some(&SERVER.parse().unwrap()));
@@ -194,6 +205,8 @@ async fn a_server_that_is_not_who_it_must_be_is_not_called() {
     // Its identity does not make up for its age.
     let old = start(server_tls(&ours.issue_expired(folder.path(), "old", &[SERVER]), None, &[])).await;
     assert_eq!(reason(old.ask(&expecting(SERVER)).await), Reason::ServerCertificateExpired);
+    measured!("servers called", right.len());
+    measured!("not called for another identity", wrong.len());
 }
 
 #[tokio::test]
@@ -228,6 +241,7 @@ async fn slow_handshakes_are_closed_and_hold_nobody_up() {
     let ca = ours.file(folder.path(), "ca.crt");
     let server = start(server_tls(&ours.issue(folder.path(), "server", &["127.0.0.1"]), None, &[])).await;
     // Nothing, the beginning of a handshake, and bytes that are none.
+    let began = Instant::now();
     let slow =
         [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"].map(async |sent: &[u8]| {
             let mut peer = tokio::net::TcpStream::connect(&server.address).await.unwrap();
@@ -242,6 +256,7 @@ async fn slow_handshakes_are_closed_and_hold_nobody_up() {
         server.ask(&trusted).await.unwrap();
     };
     futures::future::join(futures::future::join_all(slow), meanwhile).await;
+    measured!("closed after, s", format!("{:.1}", began.elapsed().as_secs_f64()));
 }
 
 #[tokio::test]
@@ -320,13 +335,17 @@ impl Rotation {
         until("the callers go on", async || passed()).await;
     }
 
-    async fn end(self) -> usize {
+    /// How many calls were made, and how many of them failed.
+    async fn end(self) -> (usize, usize) {
         self.stop.store(true, Ordering::Relaxed);
         for caller in self.callers {
             caller.await.unwrap();
         }
-        assert!(self.failed.lock().unwrap().is_empty(), "{:?}", self.failed.lock().unwrap());
-        self.calls.iter().map(|n| n.load(Ordering::Relaxed)).sum()
+        let failed = self.failed.lock().unwrap();
+        for error in failed.iter() {
+            println!("{error:?}");
+        }
+        (self.calls.iter().map(|n| n.load(Ordering::Relaxed)).sum(), failed.len())
     }
 }
 
@@ -387,7 +406,11 @@ async fn authorities_and_certificates_change_under_load_without_a_failed_call() 
 
     // A connection from before all this goes on.
     assert_eq!(ask(long_lived).await.unwrap(), [GATEWAY]);
-    assert!(rotation.end().await >= 4 * 12);
+    let (n_calls, n_failed) = rotation.end().await;
+    measured!("handshakes and calls during the rotation", n_calls);
+    measured!("failed", n_failed);
+    assert_eq!(n_failed, 0);
+    assert!(n_calls >= 4 * 12);
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@ mod crafted;
 #[path = "hostile/seeds.rs"]
 mod seeds;
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use unipic_imaging::{DecodeLimits, ImageError, decode};
+use unipic_measures::measured;
 
 const LIMITS: DecodeLimits = DecodeLimits { max_bytes: 4 << 20, max_pixels: 16_000_000, max_alloc_bytes: 64 << 20 };
 
@@ -37,13 +39,27 @@ impl Lcg {
     }
 }
 
-/// Every seed file cut off in twelve places and with bits flipped in thirty ways, and all lying files.
-fn corpus() -> Vec<(String, Vec<u8>)> {
-    let mut files = crafted::liars();
+/// A file of the corpus.
+struct Hostile {
+    /// What it is, or was before it was damaged.
+    kind: String,
+    /// With how it was damaged.
+    name: String,
+    file: Vec<u8>,
+}
+
+/// Every seed file cut off in twelve places and with bits flipped in thirty ways, bombs, and all lying files.
+fn corpus() -> Vec<Hostile> {
+    let whole = |(name, file): (String, Vec<u8>)| Hostile { kind: name.clone(), name, file };
+    let mut files: Vec<_> = crafted::bombs().into_iter().map(|(name, file)| whole((name.to_owned(), file))).collect();
+    files.extend(crafted::liars().into_iter().map(|(name, file)| Hostile { kind: "a lie".to_owned(), name, file }));
     let mut random = Lcg(7);
-    for (name, file) in seeds::valid() {
+    for (kind, file) in seeds::valid() {
+        let mut damaged = |how: String, file: Vec<u8>| {
+            files.push(Hostile { kind: kind.to_owned(), name: format!("{kind} {how}"), file });
+        };
         for cut in 0..12 {
-            files.push((format!("{name} cut {cut}/12"), file[..file.len() * cut / 12].to_vec()));
+            damaged(format!("cut {cut}/12"), file[..file.len() * cut / 12].to_vec());
         }
         for round in 0..30 {
             let mut broken = file.clone();
@@ -52,7 +68,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
                 let bound = if round % 2 == 0 { file.len().min(96) } else { file.len() };
                 broken[random.below(bound)] ^= 1 << random.below(8);
             }
-            files.push((format!("{name} flipped {round}"), broken));
+            damaged(format!("flipped {round}"), broken);
         }
     }
     files
@@ -62,33 +78,42 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 fn no_file_panics_or_takes_more_memory_than_allowed() {
     let _turn = TURN.lock();
     let corpus = corpus();
-    assert!(corpus.len() >= 500, "only {} files", corpus.len());
-    let mut refused = 0;
-    for (name, file) in &corpus {
+    let (mut n_refused, mut n_panics, mut most_kib) = (0, 0, 0);
+    for Hostile { name, file, .. } in &corpus {
         reset_peak();
         let before = peak_kib();
         let result = decode(file, &LIMITS);
         let grown = peak_kib().saturating_sub(before);
-        assert!(grown <= 66 << 10, "{name}: memory grew by {grown} KiB");
+        most_kib = most_kib.max(grown);
+        assert!(grown <= LIMITS.max_alloc_bytes >> 10, "{name}: memory grew by {grown} KiB");
         match result {
             Ok(image) => assert_eq!(image.data.len(), image.width as usize * image.height as usize * 3, "{name}"),
             Err(error) => {
-                refused += 1;
-                assert!(!matches!(error, ImageError::CodecFault { .. }), "{name}: a decoder panicked");
+                n_refused += 1;
+                n_panics += usize::from(matches!(error, ImageError::CodecFault { .. }));
                 assert!(!error.to_string().is_empty());
             }
         }
     }
-    println!("{} files, {refused} refused", corpus.len());
+    measured!("files", corpus.len());
+    measured!("kinds", corpus.iter().map(|hostile| &hostile.kind).collect::<BTreeSet<_>>().len());
+    measured!("refused", n_refused);
+    measured!("decoders that panicked", n_panics);
+    measured!("most memory, MiB", format!("{:.1}", most_kib as f64 / 1024.0));
+    measured!("at a limit of, MiB", LIMITS.max_alloc_bytes >> 20);
+    assert_eq!(n_panics, 0);
+    assert!(corpus.len() >= 500, "only {} files", corpus.len());
 }
 
 #[test]
 fn every_lying_file_is_refused() {
     let _turn = TURN.lock();
-    for (name, file) in crafted::liars() {
-        let error = decode(&file, &LIMITS).expect_err(&name);
+    let liars = crafted::liars();
+    for (name, file) in &liars {
+        let error = decode(file, &LIMITS).expect_err(name);
         println!("{name}: {error}");
     }
+    measured!("lying files refused", liars.len());
 }
 
 #[test]
@@ -119,22 +144,27 @@ fn refusals_say_which_rule_was_broken() {
 #[test]
 fn stated_rules_hold() {
     let _turn = TURN.lock();
-    let pixel = |file: Vec<u8>, at: usize| {
-        let image = decode(&file, &LIMITS).expect("decodes");
-        [image.data[at * 3], image.data[at * 3 + 1], image.data[at * 3 + 2]]
-    };
-    // A fully transparent red over white is white; half of it is pink; 16 bits round to 8.
-    assert_eq!(pixel(seeds::png_rgba(&[255, 0, 0, 0]), 0), [255, 255, 255]);
-    assert_eq!(pixel(seeds::png_rgba(&[255, 0, 0, 128]), 0), [255, 127, 127]);
-    assert_eq!(pixel(seeds::png_16(0x00FF), 0), [1; 3]);
-    assert_eq!(pixel(seeds::png_palette(), 1), [0, 0, 255]);
-    // The first frame of an animation is red, the second blue.
-    assert_eq!(pixel(seeds::gif_animated(), 0), [255, 0, 0]);
-    assert_eq!(pixel(seeds::webp_animated(), 0), [255, 0, 0]);
-    assert_eq!(pixel(seeds::png_animated(), 0), [255, 0, 0]);
-    // Adobe's CMYK: all inks at the middle, (1 − ½)·(1 − ½) of white.
-    let grey = pixel(crafted::cmyk_jpeg(true), 0);
-    assert!(grey.iter().all(|sample| sample.abs_diff(64) <= 1), "{grey:?}");
+    let rgba = |alpha| seeds::png_rgba(&[255, 0, 0, alpha]);
+    let rules = [
+        ("nothing of red is white", rgba(0), 0, [255, 255, 255]),
+        ("half of red is pink", rgba(128), 0, [255, 127, 127]),
+        ("16 bits round to 8", seeds::png_16(0x00FF), 0, [1; 3]),
+        ("a palette is expanded", seeds::png_palette(), 1, [0, 0, 255]),
+        // The first frame is red, the second blue.
+        ("the first frame of a GIF", seeds::gif_animated(), 0, [255, 0, 0]),
+        ("the first frame of a WebP", seeds::webp_animated(), 0, [255, 0, 0]),
+        ("the first frame of a PNG", seeds::png_animated(), 0, [255, 0, 0]),
+        // Adobe's CMYK: all inks at the middle, (1 − ½)·(1 − ½) of white.
+        ("CMYK without a profile", crafted::cmyk_jpeg(true), 0, [64; 3]),
+    ];
+    for (rule, file, at, expected) in &rules {
+        let image = decode(file, &LIMITS).expect("decodes");
+        let pixel = &image.data[at * 3..at * 3 + 3];
+        // A JPEG rounds.
+        let slack = u8::from(*rule == "CMYK without a profile");
+        assert!(pixel.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= slack), "{rule}: {pixel:?}");
+    }
+    measured!("stated rules", rules.len());
 }
 
 #[test]
@@ -146,4 +176,5 @@ fn exif_rotation_is_applied_in_every_format_that_has_it() {
         // The red left end of the lying picture is the top of the upright one.
         assert!(image.data[0] > 200 && image.data[2] < 60, "{name}: {:?}", &image.data[..3]);
     }
+    measured!("formats turned upright", seeds::rotated().len());
 }

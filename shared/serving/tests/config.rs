@@ -5,6 +5,7 @@
 use figment::Jail;
 use figment::providers::Serialized;
 use serde::Deserialize;
+use unipic_measures::measured;
 use unipic_serving::config::load;
 use unipic_serving::{ConfigError, ListenAddress, Problems, ServerConfig, Validate};
 use unipic_telemetry::TelemetryConfig;
@@ -89,6 +90,7 @@ fn bad_files_are_refused_naming_the_key() {
         let error = load_text(text).unwrap_err().to_string();
         assert!(error.contains(key), "{text:?}: {error}");
     }
+    measured!("files", cases.len());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +15,7 @@ use unipic_api::pb::uni_pic_client::UniPicClient;
 use unipic_api::pb::uni_pic_server::{UniPic, UniPicServer};
 use unipic_api::pb::*;
 use unipic_api::{ApiError, Reason};
+use unipic_measures::measured;
 use unipic_serving::{Drained, ListenAddress, Ops, OpsConfig, Readiness, ServerConfig, Services, serve};
 use unipic_telemetry::{Metrics, TelemetryConfig};
 
@@ -204,6 +205,7 @@ async fn a_method_that_is_made_up_makes_no_label() {
 #[tokio::test]
 async fn whoever_says_nothing_is_sent_away_and_connections_are_few() {
     let running = start().await;
+    let began = Instant::now();
     let mut silent = Vec::new();
     for _ in 0..64 {
         silent.push(TcpStream::connect(&running.operators).await.unwrap());
@@ -218,5 +220,7 @@ async fn whoever_says_nothing_is_sent_away_and_connections_are_few() {
         let ended = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "a silent connection was kept");
     }
+    measured!("silent connections", silent.len());
+    measured!("closed after, s", format!("{:.1}", began.elapsed().as_secs_f64()));
     assert!(ask(&running.operators, "GET /healthz").await.starts_with("HTTP/1.1 200"));
 }

@@ -19,6 +19,7 @@ use unipic_api::pb::uni_pic_server::UniPicServer;
 use unipic_api::pb::*;
 use unipic_api::status::readable;
 use unipic_api::{ApiError, Reason};
+use unipic_measures::measured;
 use unipic_serving::{Drained, ListenAddress, ServerConfig, Services, serve, serve_when_warm};
 
 use support::{Fake, Running, last_status, late, prompt};
@@ -294,6 +295,7 @@ async fn peers_that_stop_in_the_middle_are_closed() {
     let address = running.address.strip_prefix("http://").unwrap();
     // Nothing, half a preface, and a whole one with half a HEADERS frame behind it.
     let half_header = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x64\x01\x04\0\0\0\x01\x82";
+    let began = Instant::now();
     let attempts = [&b""[..], b"PRI * HTTP/2.0\r\n", half_header].map(async |sent: &[u8]| {
         let mut peer = tokio::net::TcpStream::connect(address).await.unwrap();
         peer.write_all(sent).await.unwrap();
@@ -302,6 +304,7 @@ async fn peers_that_stop_in_the_middle_are_closed() {
         assert!(read.is_ok(), "still open after 10 s with {} bytes sent", sent.len());
     });
     futures::future::join_all(attempts).await;
+    measured!("closed after, s", format!("{:.1}", began.elapsed().as_secs_f64()));
     running.client().await.get_model(GetModelRequest {}).await.unwrap();
 }
 

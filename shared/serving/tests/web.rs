@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helper functions of tests fail by panicking, as tests do.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use unipic_measures::measured;
 use unipic_serving::{CallContext, ListenAddress, PacedBody, ServerConfig, SlowUpload, serve_web};
 
 /// Answers with the request's body, or with 408 where that came too slowly.
@@ -57,6 +58,7 @@ async fn peers_that_stop_in_the_middle_are_closed() {
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", "HTTP/1.1 408"),
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200"),
     ];
+    let began = Instant::now();
     let attempts = attempts.map(async |(sent, answered)| {
         let mut peer = TcpStream::connect(&address).await.unwrap();
         peer.write_all(sent.as_bytes()).await.unwrap();
@@ -66,6 +68,7 @@ async fn peers_that_stop_in_the_middle_are_closed() {
         assert!(String::from_utf8_lossy(&rest).starts_with(answered), "{sent:?}: {}", String::from_utf8_lossy(&rest));
     });
     futures::future::join_all(attempts).await;
+    measured!("closed after, s", format!("{:.1}", began.elapsed().as_secs_f64()));
 }
 
 #[tokio::test]

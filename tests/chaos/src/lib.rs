@@ -3,13 +3,14 @@
 //! `faults` kills, stops and freezes processes by a seeded schedule and accounts for every request: it may end with its
 //! images or its answer, or with a status that says what to do. Anything else is a miss: an image of other bytes than its
 //! seed makes, something delivered twice, a stream without an end, a status that blames nobody. It also measures how long
-//! each fault was felt. The other runs measure one
-//! node: throughput, neighbours, overload, slow and hasty peers, a collector that is no help, a soak; and `simulate` runs the
-//! network code over a simulated network, seed by seed. Each writes its section of `REPORT.md`
+//! each fault was felt. The other runs measure one node: throughput, neighbours, overload, slow and hasty peers, a collector
+//! that is no help, a soak; `simulate` runs the network code over a simulated network, seed by seed; and `checks` runs the
+//! tests that the scorecard names and gathers what they measured. Each writes its section of `REPORT.md`
 //! with its goals and its misses; short runs of `faults` and the others are tests, which hold no figure of speed.
 
 mod account;
 mod ask;
+mod checks;
 mod collector;
 mod collectors;
 mod faults;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use integration::processes::{Cluster, Sizes};
 
 pub use account::{Account, Outcome};
+pub use checks::checks;
 pub use collector::collector;
 pub use faults::{Fault, Kind};
 use load::Load;

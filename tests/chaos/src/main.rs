@@ -8,8 +8,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use integration::processes::binary;
 use unipic_chaos::{
-    Plan, Runs, Section, Seeds, collector, neighbours, overload, peers, random, run, scorecard, simulation, soak,
-    throughput,
+    Plan, Runs, Section, Seeds, checks, collector, neighbours, overload, peers, random, run, scorecard, simulation,
+    soak, throughput,
 };
 
 /// Runs the shipped binaries under load and faults, and writes what was found into the report.
@@ -83,6 +83,12 @@ enum Kind {
         #[arg(long, default_value_t = 100_000)]
         requests: usize,
     },
+    /// Every test that the table of all checks names, with what it measured.
+    Checks {
+        /// Only the tests of this row; shows what they measured, and leaves the report as it is.
+        #[arg(long)]
+        row: Option<usize>,
+    },
     /// Only the table of all checks, with the tests that hold them.
     Scorecard,
 }
@@ -91,7 +97,7 @@ enum Kind {
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let section = section(&args).await?;
-    if !matches!(args.kind, Kind::Simulate { trace: true, .. }) {
+    if !matches!(args.kind, Kind::Simulate { trace: true, .. } | Kind::Checks { row: Some(_) }) {
         section.put(&args.report)?;
     }
     println!("{}", section.markdown());
@@ -109,6 +115,7 @@ async fn section(args: &Args) -> anyhow::Result<Section> {
     let alone = match args.kind {
         Kind::Simulate { seeds, first, trace } => Some(simulation(Seeds { first, n: seeds, trace })),
         Kind::Random { requests } => Some(random(requests)?),
+        Kind::Checks { row } => Some(checks(row).await?),
         _ => None,
     };
     if let Some(mut section) = alone {
@@ -146,6 +153,7 @@ async fn of_kind(args: &Args, binaries: &Path, dir: &Path) -> anyhow::Result<Sec
         Kind::Scorecard => Ok(scorecard::section()),
         Kind::Simulate { seeds, first, trace } => Ok(simulation(Seeds { first, n: seeds, trace })),
         Kind::Random { requests } => random(requests),
+        Kind::Checks { row } => checks(row).await,
     }
 }
 

@@ -1,9 +1,9 @@
 //! A hundred thousand random requests: the gateway's test of them, with more of them.
 
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use integration::processes::cargo;
 
 use crate::Section;
 
@@ -16,10 +16,8 @@ const REQUESTS: &str = "UNIPIC_RANDOM_REQUESTS";
 /// When it cannot be run or says nothing. A request that is neither answered nor refused is a miss.
 pub fn random(requests: usize) -> anyhow::Result<Section> {
     let began = Instant::now();
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.args(["test", "--workspace", "--locked", "--test", "random", "--manifest-path"]);
-    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
-    cargo.args(["--", "--nocapture"]).env(REQUESTS, requests.to_string());
+    let mut cargo = cargo("test");
+    cargo.args(["--workspace", "--test", "random", "--", "--nocapture"]).env(REQUESTS, requests.to_string());
     let output = cargo.output().context("run the test")?;
     let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let line = out.lines().find(|line| line.contains("were answered"));

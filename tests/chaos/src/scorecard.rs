@@ -1,5 +1,6 @@
 //! The table of checks that the system is to hold, each with what holds it: tests, or a run whose section stands in the
-//! report. A test of this crate looks every named test up, so that the table cannot outlive what it names.
+//! report. What the tests measured is a section of its own, `checks`. Tests of this crate look every named test up, in the
+//! sources and in that section, so that the table cannot outlive what it names.
 
 use std::fmt::Write;
 
@@ -12,7 +13,7 @@ pub struct Check {
     pub what: &'static str,
     /// Tests, as `file::function`, the file from the root of the repository.
     pub tests: &'static [&'static str],
-    /// The run of this crate that measures it.
+    /// The run of this crate that measures it beside its tests; without one, its tests measure it.
     pub run: Option<&'static str>,
     /// What of the goal nothing holds; empty where all of it is held.
     pub gap: &'static str,
@@ -71,14 +72,20 @@ pub const CHECKS: [Check; 22] = [
         "deadlines and disconnects at every stage",
         &[
             "services/synthesis/tests/deadlines.rs::whatever_a_request_is_at_its_deadline_ends_it_and_nothing_is_left",
+            "services/synthesis/tests/deadlines.rs::whatever_a_request_is_at_when_its_caller_leaves_nothing_is_left",
             "services/synthesis/tests/deadlines.rs::nothing_is_computed_behind_the_call_in_which_a_request_is_cancelled",
-            "services/decoder/tests/service/core.rs::whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on",
+            "services/synthesis/tests/deadlines.rs::nothing_is_computed_behind_the_call_in_which_a_deadline_passes",
+            "services/understanding/tests/service.rs::late_and_unwanted_encodings_are_not_made_and_spoil_nothing",
+            "services/decoder/tests/service/deadlines.rs::whatever_an_answer_is_at_its_deadline_ends_it_and_nothing_waits_on",
+            "services/decoder/tests/service/deadlines.rs::whatever_an_answer_is_at_when_its_caller_leaves_nothing_waits_on",
+            "services/decoder/tests/service/core.rs::cancelled_and_late_work_is_not_done_and_spoils_nothing",
+            "services/gateway/tests/lifecycle.rs::whatever_a_flow_waits_for_a_deadline_or_a_caller_that_leaves_ends_it",
             "services/gateway/tests/lifecycle.rs::places_are_all_free_again_after_a_crowd",
             "tests/integration/tests/failover.rs::a_deadline_is_told_as_such_across_processes_and_leaves_nothing_behind",
         ],
     ),
     held(
-        "a rolling restart under load fails nothing",
+        "a rolling restart under load fails nothing; every process ends in 30 s",
         &["tests/integration/tests/failover.rs::a_rolling_restart_under_load_fails_no_request"],
     ),
     measured(
@@ -93,11 +100,12 @@ pub const CHECKS: [Check; 22] = [
         ],
     ),
     held(
-        "bad images: at least 500 files of 12 kinds",
+        "bad images: at least 500 files of 12 kinds, 64 MiB each at most",
         &[
             "shared/imaging/tests/hostile.rs::no_file_panics_or_takes_more_memory_than_allowed",
             "shared/imaging/tests/hostile.rs::every_lying_file_is_refused",
             "shared/imaging/tests/hostile.rs::stated_rules_hold",
+            "shared/imaging/tests/hostile.rs::exif_rotation_is_applied_in_every_format_that_has_it",
         ],
     ),
     held(
@@ -108,7 +116,10 @@ pub const CHECKS: [Check; 22] = [
             "shared/weights/tests/checkpoints/hostile.rs::surplus_tensors_are_reported",
         ],
     ),
-    held("special tokens typed by users", &["shared/models/src/prompt/tests.rs::user_text_yields_no_control_token"]),
+    held(
+        "special tokens typed by users, all of them in 1,000 contexts",
+        &["shared/models/src/prompt/tests.rs::user_text_yields_no_control_token"],
+    ),
     measured(
         "random parameters: no panic, nothing internal",
         "random",
@@ -120,6 +131,7 @@ pub const CHECKS: [Check; 22] = [
             "tests/fuzz/tests/targets/frames.rs::frames_are_tensors_or_refused",
             "tests/fuzz/tests/targets/images.rs::images_are_pixels_or_refused",
             "tests/fuzz/tests/targets/checkpoints.rs::headers_are_understood_or_refused",
+            "tests/fuzz/tests/targets/checkpoints.rs::model_configurations_are_understood_or_refused",
             "tests/fuzz/tests/targets/pickles.rs::pickles_are_indexed_or_refused",
             "tests/fuzz/tests/targets/http.rs::bodies_are_answered_or_refused",
             "tests/fuzz/tests/targets/configs.rs::configurations_are_understood_or_refused",
@@ -148,14 +160,18 @@ pub const CHECKS: [Check; 22] = [
         "mutual TLS: no, wrong, expired and foreign certificates; rotation under load",
         &[
             "shared/client/tests/tls.rs::only_clients_of_the_authority_with_a_known_identity_are_let_in",
+            "shared/client/tests/tls.rs::a_server_that_is_not_who_it_must_be_is_not_called",
             "shared/client/tests/tls.rs::authorities_and_certificates_change_under_load_without_a_failed_call",
             "services/gateway/tests/tls.rs::the_http_api_is_behind_the_same_certificates_and_keys",
         ],
     ),
     held(
-        "secrets in logs and errors",
+        "secrets and internals in logs, errors and help",
         &[
+            "tests/integration/tests/secrets.rs::keys_are_in_no_help_log_or_answer_of_a_process",
             "services/gateway/tests/auth_log.rs::keys_are_nowhere_to_be_read",
+            "services/gateway/tests/auth.rs::bad_keys_are_refused_by_name_and_never_repeated",
+            "shared/api/tests/status.rs::a_backend_s_words_stay_inside",
             "shared/api/tests/status.rs::whose_certificate_is_wrong_stays_inside",
         ],
     ),
@@ -171,7 +187,7 @@ pub const CHECKS: [Check; 22] = [
         ],
     ),
     held(
-        "bad configurations are refused before a port is bound",
+        "at least 60 bad configurations are refused before a port is bound, naming the key",
         &[
             "shared/serving/tests/config.rs::bad_files_are_refused_naming_the_key",
             "services/gateway/tests/validation.rs::wrong_configurations_are_refused_with_their_keys",
@@ -199,8 +215,9 @@ pub fn section() -> Section {
     let mut misses = Vec::new();
     for (number, check) in (1..).zip(&CHECKS) {
         let tests = check.tests.iter().map(|test| format!("`{}`", test.rsplit("::").next().unwrap_or(test)));
-        let run = check.run.map(|run| format!("run `{run}` below"));
-        let held: Vec<String> = run.into_iter().chain(tests).collect();
+        let measured = (!check.tests.is_empty()).then_some("checks");
+        let runs = check.run.into_iter().chain(measured).map(|run| format!("run `{run}` below"));
+        let held: Vec<String> = runs.chain(tests).collect();
         // Writing to a string does not fail.
         let _ = writeln!(text, "| {number} | {} | {} | {} |", check.what, held.join(", "), check.gap);
         if !check.gap.is_empty() {
@@ -216,6 +233,9 @@ mod tests {
 
     use super::*;
 
+    const REPORT: &str = include_str!("../REPORT.md");
+    const REMEDY: &str = "REPORT.md: run `cargo run -p unipic-chaos -- checks`";
+
     #[test]
     fn every_named_test_is_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -227,9 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn every_row_is_held_and_measured() {
+        for (number, check) in (1..).zip(&CHECKS) {
+            assert!(check.run.is_some() || !check.tests.is_empty(), "nothing holds row {number}");
+            for test in check.tests {
+                let figures = crate::checks::reported(REPORT, number, test);
+                let figures =
+                    figures.unwrap_or_else(|| panic!("{REMEDY}: {number}: {test} did not run or did not pass"));
+                assert!(check.run.is_some() || !figures.is_empty(), "{REMEDY}: {number}: {test} states no figure");
+            }
+        }
+    }
+
+    #[test]
     fn every_named_run_has_its_section() {
-        let report = include_str!("../REPORT.md");
-        for run in CHECKS.iter().filter_map(|check| check.run) {
+        let report = REPORT;
+        for run in CHECKS.iter().filter_map(|check| check.run).chain(["checks"]) {
             assert!(report.contains(&format!("<!-- begin {run} -->")), "REPORT.md has no run of {run}");
         }
         assert!(report.contains(&section().markdown()), "REPORT.md: run `cargo run -p unipic-chaos -- scorecard`");

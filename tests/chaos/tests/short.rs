@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use integration::processes::{binary, model};
 use unipic_chaos::{Plan, run};
+use unipic_measures::measured;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_accounted_for() -> anyhow::Result<()> {
@@ -14,6 +15,9 @@ async fn every_request_is_accounted_for() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let account = run(binaries.parent().expect("a folder"), dir.path(), &plan).await?;
     let report = account.section().markdown();
+    measured!("requests", account.n_requests());
+    measured!("faults", account.faults.len());
+    measured!("goals missed", account.misses().len());
     assert!(account.misses().is_empty(), "{report}");
     assert!(account.n_requests() > 0 && account.n_same() > 0 && !account.faults.is_empty(), "{report}");
     Ok(())

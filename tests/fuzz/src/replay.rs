@@ -49,8 +49,14 @@ impl Outcome {
 }
 
 /// How many inputs became what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Replayed {
+    /// Inputs that are right.
+    pub seeds: usize,
+    /// Files of the corpus.
+    pub files: usize,
+    /// Damaged copies of both.
+    pub damaged: usize,
     /// Inputs that were taken.
     pub taken: usize,
     /// Inputs that were refused.
@@ -100,10 +106,11 @@ impl Target {
                 trial.run(&format!("round {round} of input {which}"), &mutator.damaged(input, other), &judge)?;
             }
         }
-        let replayed = trial.replayed;
+        let damaged = rounds * inputs.len();
+        let replayed = Replayed { seeds: seeds.len(), files: corpus.len(), damaged, ..trial.replayed };
         // Nothing failed, so nothing is to be kept.
         std::fs::remove_file(&trial.kept)?;
-        println!("{}: {} seeds, {} corpus files, {replayed:?}", self.name, seeds.len(), corpus.len());
+        println!("{}: {replayed:?}", self.name);
         ensure!(replayed.taken > 0 && replayed.refused > 0, "{}: {replayed:?} proves little", self.name);
         Ok(replayed)
     }
@@ -142,7 +149,7 @@ impl<'a> Trial<'a> {
         let folder = std::env::temp_dir().join("unipic-fuzz");
         std::fs::create_dir_all(&folder)?;
         let kept = folder.join(format!("{}-{}", target.name, std::process::id()));
-        let replayed = Replayed { taken: 0, refused: 0, peak: 0, longest: Duration::ZERO };
+        let replayed = Replayed::default();
         Ok(Self { target, watch: watch(target.name, kept.clone()), kept, replayed })
     }
 

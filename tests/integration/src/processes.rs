@@ -62,15 +62,8 @@ fn build() -> anyhow::Result<PathBuf> {
     let folder = test.parent().context("the test binary has no target folder")?;
     // Tests lie one folder deeper than the binaries.
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_path_buf();
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    // What the cargo that runs this test says of this package must not reach the other one: ring's build script looks at it,
-    // and with it ring and everything over it would be built again, here and in the next call from a shell.
-    let of_package = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(of_package) {
-        cargo.env_remove(name);
-    }
-    cargo.args(["build", "--quiet", "--locked", "--bins", "--manifest-path"]);
-    cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
+    let mut cargo = cargo("build");
+    cargo.args(["--quiet", "--bins"]);
     match folder.ends_with("release") {
         true => {
             cargo.args(["--release", "-p", "unipic", "-p", "unipic-gateway", "-p", "unipic-node"]).args(WITH_WEIGHTS)
@@ -79,6 +72,21 @@ fn build() -> anyhow::Result<PathBuf> {
     };
     ensure!(cargo.status()?.success(), "the binaries under test do not build");
     Ok(folder)
+}
+
+/// A command of cargo on this workspace, with the versions that the lock names.
+#[must_use]
+pub fn cargo(command: &str) -> Command {
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    // What the cargo that runs this process says of its package must not reach the other one: ring's build script looks at
+    // it, and with it ring and everything over it would be built again, here and in the next call from a shell.
+    let of_package = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(of_package) {
+        cargo.env_remove(name);
+    }
+    cargo.args([command, "--locked", "--manifest-path"]);
+    cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
+    cargo
 }
 
 /// A free TCP port of the loopback interface. Another process could take it before it is used; none does here.

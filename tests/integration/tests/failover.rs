@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::StreamExt;
@@ -16,6 +16,7 @@ use unipic_api::pb::{
 };
 use unipic_client::{CallOptions, UniPicClient};
 use unipic_imaging::{Format, Rgb8};
+use unipic_measures::measured;
 
 const ONE_EACH: Sizes = Sizes { gateways: 1, understanding: 1, synthesis: 1, decoders: 1 };
 const TWO_EACH: Sizes = Sizes { gateways: 2, understanding: 2, synthesis: 2, decoders: 2 };
@@ -156,6 +157,8 @@ async fn a_lone_replica_that_is_killed_and_comes_back_costs_a_delay() -> anyhow:
     let expected = answer(&client, || Ok(())).await?;
     let got = answer(&client, || crash(&mut cluster.decoders[0])).await?;
     assert_eq!(got, expected, "an answer that was lost differs");
+    measured!("times the decoder was lost and made good", decoder.resumed.len());
+    measured!("times synthesis was lost and made good", synthesis.resumed.len());
     Ok(())
 }
 
@@ -201,37 +204,48 @@ async fn a_rolling_restart_under_load_fails_no_request() -> anyhow::Result<()> {
             let (client, expected) = (client.clone(), Arc::clone(&expected));
             let (is_over, drawn) = (Arc::clone(&is_over), Arc::clone(&drawn));
             tokio::spawn(async move {
+                let mut failed = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
                     let n = drawn.fetch_add(1, Ordering::Relaxed);
                     let seed = n % SEEDS;
-                    let got = draw(&client, picture(seed, 4, 20), || Ok(())).await;
-                    let got = got.with_context(|| format!("request {n}"))?;
-                    ensure!(got.images == expected[seed as usize], "request {n} made another image");
+                    match draw(&client, picture(seed, 4, 20), || Ok(())).await {
+                        Ok(got) if got.images == expected[seed as usize] => {}
+                        Ok(_) => failed.push(format!("request {n} made another image")),
+                        Err(error) => failed.push(format!("request {n}: {error:#}")),
+                    }
                 }
-                Ok(())
+                failed
             })
         })
         .collect();
-    let mut restarted = Ok(());
-    for process in cluster.processes() {
-        if restarted.is_ok() {
-            restarted = restart(process).await;
-        }
-    }
+    let restarted = restart_all(&mut cluster).await;
     is_over.store(true, Ordering::Relaxed);
+    let mut failed = Vec::new();
     for worker in workers {
-        worker.await??;
+        failed.extend(worker.await?);
     }
-    restarted?;
-    assert!(drawn.load(Ordering::Relaxed) >= 8, "requests ran meanwhile");
+    let (exits, drawn) = (restarted?, drawn.load(Ordering::Relaxed));
+    let longest = exits.iter().max().copied().unwrap_or_default();
+    measured!("processes restarted", exits.len());
+    measured!("longest exit, s", format!("{:.2}", longest.as_secs_f64()));
+    measured!("requests meanwhile", drawn);
+    measured!("requests failed", failed.len());
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(drawn >= 8, "requests ran meanwhile");
     Ok(())
 }
 
-/// One step of a rolling restart: the next process waits until this one serves again.
-async fn restart(process: &mut Process) -> anyhow::Result<()> {
-    process.drain().await?;
-    process.start_again()?;
-    process.ready().await
+/// One process after the other: the next one waits until this one serves again. How long each took to end.
+async fn restart_all(cluster: &mut Cluster) -> anyhow::Result<Vec<Duration>> {
+    let mut exits = Vec::new();
+    for process in cluster.processes() {
+        let began = Instant::now();
+        process.drain().await?;
+        exits.push(began.elapsed());
+        process.start_again()?;
+        process.ready().await?;
+    }
+    Ok(exits)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,14 +258,18 @@ async fn a_deadline_is_told_as_such_across_processes_and_leaves_nothing_behind()
         attempts: 1,
         ..CallOptions::default()
     });
+    let mut n_late = 0;
     for _ in 0..12 {
         // More than run at once: places that were not given back would be missed.
         let error = draw(&hurried, picture(1, 16, 1000), || Ok(())).await.err().context("it was in time")?;
         let code = error.downcast_ref::<unipic_client::ClientError>().context("another error")?.code();
         assert_eq!(code, Code::DeadlineExceeded);
+        n_late += 1;
     }
     let after = draw(&client, picture(1, 2, 2), || Ok(())).await?;
     assert_eq!(after.images.len(), 1);
+    measured!("late requests across four processes", n_late);
+    measured!("images drawn after them", after.images.len());
     let model: pb::GetModelResponse = client.get_model().await?;
     assert!(!model.name.is_empty());
     Ok(())

@@ -12,6 +12,7 @@ use integration::disk::Disk;
 use integration::processes::{Process, binary};
 use integration::unipic::{Ran, unipic};
 use serde_json::{Value, json};
+use unipic_measures::measured;
 
 const CHEAP: [&str; 8] = ["--seed", "7", "--size", "32x32", "--iterations", "2", "--head-steps", "2"];
 
@@ -61,10 +62,14 @@ fn a_full_disk_leaves_no_half_image_and_the_one_before() -> anyhow::Result<()> {
         [&["edit", "source.png", "make it green", "-o", &c][..], &CHEAP].concat(),
         vec!["replay", "source.png", "-o", &c],
     ];
-    for args in cases {
-        let left = try_both(&disk, dir.path(), &args, 0)?;
+    let mut n_half = 0;
+    for args in &cases {
+        let left = try_both(&disk, dir.path(), args, 0)?;
+        n_half += left.len();
         assert!(left.is_empty(), "{args:?} left {:?}", left.keys());
     }
+    measured!("outputs tried", cases.len());
+    measured!("half files", n_half);
     Ok(())
 }
 
@@ -87,6 +92,7 @@ fn a_full_disk_leaves_no_half_dataset_checkpoint_or_evaluation() -> anyhow::Resu
         (eval, 12, "judged"),
         (vec!["man", &manual], 8, "man"),
     ];
+    let (n_outputs, mut n_files) = (cases.len(), 0);
     for (args, left_kib, out) in cases {
         let left = try_both(&disk, dir.path(), &args, left_kib)?;
         let done = disk.files()?;
@@ -94,10 +100,13 @@ fn a_full_disk_leaves_no_half_dataset_checkpoint_or_evaluation() -> anyhow::Resu
         let is_working_file = |name: &Path| name.starts_with(format!(".{out}.partial")) || is_journal(name);
         for (name, bytes) in left.iter().filter(|(name, _)| !is_working_file(name)) {
             ensure!(done.get(name) == Some(bytes), "{args:?} left half of {}", name.display());
+            n_files += 1;
         }
         ensure!(done.keys().any(|name| name.starts_with(out)), "{args:?} left nothing with room");
         std::fs::remove_dir_all(disk.path().join(out))?;
     }
+    measured!("outputs tried", n_outputs);
+    measured!("files under their names, all whole", n_files);
     Ok(())
 }
 
@@ -124,6 +133,7 @@ async fn a_batch_on_a_full_disk_says_so_and_goes_on_from_whole_rows() -> anyhow:
     let reasons =
         left.get(Path::new("out/failed.jsonl")).map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default();
     assert!(format!("{}{reasons}", ran.said).contains("No space left"), "{}{reasons}", ran.said);
+    measured!("files left by a batch, all whole", left.len());
     for (name, bytes) in &left {
         match is_journal(name) {
             true => ensure!(bytes.is_empty() || bytes.ends_with(b"\n"), "{} ends in half a line", name.display()),
@@ -134,6 +144,7 @@ async fn a_batch_on_a_full_disk_says_so_and_goes_on_from_whole_rows() -> anyhow:
     let done = unipic(dir.path(), &args)?.ended(0)?.event("done")?;
     let count = |name: &str| done[name].as_u64().unwrap_or_default();
     assert_eq!((count("made") + count("kept"), count("failed")), (12, 0), "{done}");
+    measured!("rows there at last", count("made") + count("kept"));
     Ok(())
 }
 
@@ -152,17 +163,18 @@ fn standard_output_that_takes_no_more_is_a_failure() -> anyhow::Result<()> {
         vec!["man", "pages"],
         vec!["completions", "bash"],
     ];
-    for args in cases {
+    for args in &cases {
         let full = File::options().write(true).open("/dev/full")?;
         let output = Command::new(binary("unipic")?)
-            .args(&args)
+            .args(args)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(full)
             .stderr(Stdio::piped())
             .output()?;
-        failed_for_room(&output.into(), &args)?;
+        failed_for_room(&output.into(), args)?;
     }
+    measured!("outputs tried", cases.len());
     // What was made before is whole.
     unipic_imaging::decode(&std::fs::read(dir.path().join("b.png"))?, &unipic_imaging::DecodeLimits::default())?;
     let _: Vec<Value> = unipic(dir.path(), &["replay", "b.png", "--json"])?.ended(0)?.events()?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use unipic_measures::measured;
 use unipic_simulation::{Invariant, Mutant, Run, Setting, replay, simulate, simulate_with};
 
 /// Seeds of every run.
@@ -44,6 +45,9 @@ fn no_fault_of_the_network_breaks_an_invariant() {
     let runs: Vec<Run> = (0..SEEDS).map(simulate).collect();
     runs.iter().for_each(check);
     let n_right = |run: &Run| run.outcomes.iter().filter(|((_, end), _)| end == "right").map(|(_, n)| n).sum::<usize>();
+    measured!("seeds", runs.len());
+    measured!("right answers", runs.iter().map(n_right).sum::<usize>());
+    measured!("made good within a request", runs.iter().map(|run| run.resumed).sum::<usize>());
     assert!(runs.iter().map(n_right).sum::<usize>() > 100, "almost nothing was answered");
     assert!(runs.iter().map(|run| run.resumed).sum::<usize>() > 0, "nothing was ever made good");
 }
@@ -57,6 +61,7 @@ fn a_seed_gives_the_same_trace_every_time() {
         assert!(first.trace.len() > 10, "{first:?}");
         assert_eq!(first, slow, "{}", replay(seed));
     }
+    measured!("seeds run twice, with the same trace", SAME.len());
 }
 
 #[test]
@@ -69,4 +74,6 @@ fn every_mutant_is_caught() {
         idle.retain(|invariant| !caught.broken.contains(invariant));
     }
     assert!(idle.is_empty(), "no mutant is found out by {idle:?}");
+    measured!("mutants caught", Mutant::ALL.len());
+    measured!("invariants that caught one", Invariant::ALL.len());
 }

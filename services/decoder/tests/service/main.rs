@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod core;
+mod deadlines;
 mod observed;
 mod prefixes;
 mod wire;

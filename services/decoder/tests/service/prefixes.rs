@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use futures::TryStreamExt;
 use unipic_decoder::{AnswerEvent, AnswerSpec, Decoder, ProbeSegment};
 use unipic_engine::JobContext;
+use unipic_measures::measured;
 use unipic_models::prompt::{Prompt, Segment, edit, edit_unconditional, generate};
 use unipic_telemetry::{Metrics, TelemetryConfig};
 use unipic_test_support::{same_bits, tiny_a};
@@ -110,5 +111,7 @@ async fn no_tenant_is_served_from_what_another_sent() {
     let (_, whole) = probed(&decoder, branches(&image, "make it blue"), &of("a")).await;
     let (_, other) = probed(&decoder, branches(&image, "make it blue"), &of("b")).await;
     assert_eq!(other, whole, "nor is its image known");
+    measured!("rows computed for a tenant", whole);
+    measured!("of them again for another that asks the same", other);
     assert_eq!(probed(&decoder, branches(&image, "make it blue"), &of("b")).await.1, 0);
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::Tensor;
 use futures::StreamExt;
 use unipic_api::status::{ApiError, Reason};
-use unipic_engine::{Engine, EngineConfig, JobContext};
+use unipic_engine::{Engine, EngineConfig, JobContext, Observer};
 use unipic_models::Handover;
 use unipic_models::generation::{GuidanceSchedule, Settings};
 use unipic_models::load::LoadOptions;
@@ -117,9 +117,22 @@ pub fn service<L: LanguageModel>(language: L) -> anyhow::Result<Synthesis<L>> {
 
 /// The service of a checkpoint.
 pub fn service_of<L: LanguageModel>(folder: &std::path::Path, language: L) -> anyhow::Result<Synthesis<L>> {
+    service_observed(folder, language, Arc::new(Unwatched))
+}
+
+struct Unwatched;
+
+impl Observer for Unwatched {}
+
+/// The same, whose device tells what it does.
+pub fn service_observed<L: LanguageModel>(
+    folder: &std::path::Path,
+    language: L,
+    observer: Arc<dyn Observer>,
+) -> anyhow::Result<Synthesis<L>> {
     let checkpoint = Checkpoint::open(folder)?;
     let config = EngineConfig { name: "test".into(), queue_capacity: 4, max_batch_tokens: 4096 };
-    let engine = Engine::spawn(config)?;
+    let engine = Engine::spawn_observed(config, observer)?;
     Ok(Synthesis::new(&engine, Parts::load(&checkpoint, &LoadOptions::cpu())?, language, LIMITS))
 }
 

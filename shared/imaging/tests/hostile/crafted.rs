@@ -117,7 +117,33 @@ pub(crate) fn liars() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Beginnings of images, other files, and a PNG whose text would inflate without end.
+/// Small files that are what they claim: pictures of one colour, as many pixels and as long a side as anybody takes.
+pub(crate) fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+    use png::{BitDepth, ColorType};
+    let flat = |width: u32, height: u32, colour: ColorType, depth: BitDepth| {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        let mut writer = encoder.write_header().expect("header");
+        let row = colour.samples() * width as usize * depth as usize / 8;
+        writer.write_image_data(&vec![0; row * height as usize]).expect("data");
+        writer.finish().expect("end");
+        file
+    };
+    vec![
+        ("bomb of RGB", flat(4000, 4000, ColorType::Rgb, BitDepth::Eight)),
+        ("bomb of RGB with alpha", flat(4000, 4000, ColorType::Rgba, BitDepth::Eight)),
+        ("bomb of grey", flat(4000, 4000, ColorType::Grayscale, BitDepth::Eight)),
+        ("bomb of 16 bits", flat(4000, 4000, ColorType::Grayscale, BitDepth::Sixteen)),
+        ("bomb of 16-bit RGB with alpha", flat(2000, 4000, ColorType::Rgba, BitDepth::Sixteen)),
+        ("giant side", flat(32_768, 400, ColorType::Rgb, BitDepth::Eight)),
+        ("other giant side", flat(400, 32_768, ColorType::Rgb, BitDepth::Eight)),
+        ("longer side than any", flat(32_769, 1, ColorType::Rgb, BitDepth::Eight)),
+    ]
+}
+
+/// Beginnings of images, and other files.
 fn not_images() -> Vec<(String, Vec<u8>)> {
     let heads: [&[u8]; 8] =
         [b"\x89PNG\r\n\x1a\n", b"\xFF\xD8\xFF", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"\0"];

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use candle_core::{DType, Device};
+use unipic_measures::measured;
 use unipic_weights::{Checkpoint, Part, WeightsError};
 
-use crate::forge::{self, Case};
+use crate::forge::{self, Case, Files};
 use crate::open;
 
 /// The least number of files that the table has to have.
@@ -23,12 +24,15 @@ fn no_bad_checkpoint_loads() {
     attempt(&sound.pickles).expect("the unspoilt pickle checkpoint loads");
     let cases: Vec<Case> = forge::cases(&sound);
     assert!(cases.len() >= N_CASES, "{} cases", cases.len());
-    let mut failures = Vec::new();
+    let (mut failures, mut n_loaded) = (Vec::new(), 0);
     for case in &cases {
         let path = folder.path().join("case");
         case.write(&sound, &path);
         match attempt(&path) {
-            Ok(()) => failures.push(format!("{} loaded", case.name)),
+            Ok(()) => {
+                n_loaded += 1;
+                failures.push(format!("{} loaded", case.name));
+            }
             Err(error) if !error.to_string().contains(&case.expected) => {
                 failures.push(format!("{}: expected `{}` in: {error}", case.name, case.expected));
             }
@@ -36,6 +40,12 @@ fn no_bad_checkpoint_loads() {
         }
         std::fs::remove_dir_all(&path).unwrap();
     }
+    let of_kind = |is_it: fn(&Files) -> bool| cases.iter().filter(|case| is_it(&case.files)).count();
+    measured!("files", cases.len());
+    measured!("of them pickles", of_kind(|files| matches!(files, Files::Main(_) | Files::Vae(_))));
+    measured!("of them configurations", of_kind(|files| matches!(files, Files::Config(_))));
+    measured!("loaded", n_loaded);
+    measured!("refused for another reason", failures.len() - n_loaded);
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
@@ -56,6 +66,8 @@ fn one_error_names_every_tensor_at_fault() {
     assert_eq!(faults.misshapen.len(), 1);
     assert_eq!((&faults.misshapen[0].expected, &faults.misshapen[0].found), (&vec![64], &vec![8, 8]));
     assert_eq!(faults.non_finite, ["proj_out.2.bias", "vae.quant_conv.bias"]);
+    let n_named = faults.missing.len() + faults.misshapen.len() + faults.non_finite.len();
+    measured!("tensors at fault, named in one error", n_named);
 }
 
 /// Mapped, the second half of this test would be the end of the process.
@@ -86,4 +98,5 @@ fn surplus_tensors_are_reported() {
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(checkpoint.surplus(), ["mar.class_emb.weight"]);
     assert!(checkpoint.notices().iter().any(|notice| notice.contains("mar.class_emb.weight")));
+    measured!("surplus tensors reported", checkpoint.surplus().len());
 }

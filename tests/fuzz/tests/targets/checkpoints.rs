@@ -82,7 +82,7 @@ fn headers_are_understood_or_refused() -> anyhow::Result<()> {
         folder.with_header(input).expect("a file of the test");
         Outcome::of(load(folder.dir.path()))
     });
-    replayed.map(drop)
+    stated!(replayed?)
 }
 
 #[test]
@@ -93,5 +93,5 @@ fn model_configurations_are_understood_or_refused() -> anyhow::Result<()> {
         std::fs::write(folder.path("config.json"), input).expect("a file of the test");
         Outcome::of(load(folder.dir.path()))
     });
-    replayed.map(drop)
+    stated!(replayed?)
 }

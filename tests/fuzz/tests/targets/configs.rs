@@ -66,5 +66,5 @@ fn configurations_are_understood_or_refused() -> anyhow::Result<()> {
         std::fs::write(file.path(), input).expect("a file of the test");
         judge(file.path())
     });
-    replayed.map(drop)
+    stated!(replayed?)
 }

@@ -198,5 +198,5 @@ fn bodies_are_answered_or_refused() -> anyhow::Result<()> {
         LimitsConfig { max_decode_bytes: 64 << 20, max_output_pixels: Some(1 << 16), ..LimitsConfig::default() };
     let gateway = Gateway::new(AtOnce, Config { limits, ..Config::default() });
     runtime.block_on(gateway.refresh_model()).expect("the backends fit each other");
-    TARGET.replay(&seeds(), |input| runtime.block_on(judge(&gateway, input))).map(drop)
+    stated!(TARGET.replay(&seeds(), |input| runtime.block_on(judge(&gateway, input)))?)
 }

@@ -39,5 +39,5 @@ fn seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn images_are_pixels_or_refused() -> anyhow::Result<()> {
-    TARGET.replay(&seeds(), judge).map(drop)
+    stated!(TARGET.replay(&seeds(), judge)?)
 }

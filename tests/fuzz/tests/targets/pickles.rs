@@ -34,5 +34,5 @@ fn pickles_are_indexed_or_refused() -> anyhow::Result<()> {
             outcome => outcome,
         }
     });
-    replayed.map(drop)
+    stated!(replayed?)
 }

@@ -81,5 +81,5 @@ fn no_text_yields_a_control_token() -> anyhow::Result<()> {
     let seeds =
         ["a red circle above a blue square", "", "What colour is it?\nAnswer in one word.", "三つの星 ⭐ e\u{301}"];
     let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
-    TARGET.replay(&seeds, |input| judge(&tokenizer, &image, input)).map(drop)
+    stated!(TARGET.replay(&seeds, |input| judge(&tokenizer, &image, input))?)
 }
