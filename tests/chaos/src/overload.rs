@@ -28,10 +28,15 @@ const CLIENTS: usize = 8;
 pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
     let node = Node::start(runs.binaries, runs.dir, &runs.model, "admission.max_queued = 16\n").await?;
     let seconds = runs.scaled(60) as f64;
-    let (peak, of_peak) = peak(&node, Duration::from_secs_f64(seconds / 3.0)).await?;
+    let third = Duration::from_secs_f64(seconds / 3.0);
+    let first = peak(&node, third).await?;
     let (before, ticks) = (node.resident_mib()?, node.processor_ticks()?);
-    let (ended, took) = flood(&node, peak * TIMES, Duration::from_secs_f64(seconds)).await?;
+    let (ended, took) = flood(&node, first.rate * TIMES, Duration::from_secs_f64(seconds)).await?;
     let (after, ticks) = (node.resident_mib()?, node.processor_ticks()? - ticks);
+    // The machine is another one from minute to minute, where it shares its processors: what is without overload is measured
+    // on both sides of it.
+    let second = peak(&node, third).await?;
+    let peak = Peak::between(&first, &second);
 
     let done = ended.iter().filter(|asked| matches!(asked.end, End::Done(_))).count();
     let refused: Vec<&Asked> = ended.iter().filter(|asked| matches!(asked.end, End::Refused { .. })).collect();
@@ -45,19 +50,23 @@ pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
         .collect();
     let times: Vec<f64> = refused.iter().map(|asked| asked.took.as_secs_f64()).collect();
     let (goodput, p99) = (done as f64 / took.as_secs_f64(), percentile(&times, 0.99));
+    let share = goodput / peak.rate;
 
     let mut text = format!(
         "{TIMES} times what {CLIENTS} clients in turn get out of one node, for {seconds:.0} s: 64×64 px in 4 iterations, 8 running and 16 \
          waiting at most. Clients and node share the machine.\n\n| what | measured | goal |\n| --- | --- | --- |\n"
     );
     let refused = refused.len();
-    let _ = writeln!(text, "| served without overload, requests/s | {peak:.1} | |");
+    let _ = writeln!(
+        text,
+        "| served without overload, before and after, requests/s | {:.1}, {:.1} | |",
+        first.rate, second.rate
+    );
     let _ = writeln!(text, "| asked, requests/s | {:.1} | |", ended.len() as f64 / seconds);
-    let _ =
-        writeln!(text, "| served, requests/s | {goodput:.1} ({:.2}) | {GOODPUT_GOAL} of the first |", goodput / peak);
+    let _ = writeln!(text, "| served, requests/s | {goodput:.1} ({share:.2}) | {GOODPUT_GOAL} of those |");
     // The clients of a flood take from the same processors what the node then lacks.
-    let thrift = done as f64 / ticks / of_peak;
-    let _ = writeln!(text, "| served for the processor time that the node had, to before | {thrift:.2} | |");
+    let thrift = done as f64 / ticks / peak.by_tick;
+    let _ = writeln!(text, "| served for the processor time that the node had, to without | {thrift:.2} | |");
     let _ = writeln!(text, "| refused | {refused}, {silent} without saying when to come back | all say |");
     let _ = writeln!(
         text,
@@ -75,7 +84,7 @@ pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
             misses.push(what)
         }
     };
-    goal(goodput >= GOODPUT_GOAL * peak, format!("served {:.2} of the peak, goal {GOODPUT_GOAL}", goodput / peak));
+    goal(share >= GOODPUT_GOAL, format!("served {share:.2} of the peak, goal {GOODPUT_GOAL}"));
     goal(silent == 0, format!("{silent} refusals do not say when to come back"));
     goal(
         p99 <= REFUSAL_GOAL.as_secs_f64(),
@@ -86,8 +95,21 @@ pub async fn overload(runs: &Runs<'_>) -> anyhow::Result<Section> {
     Ok(Section { name: "overload", title: "Overload", text, misses })
 }
 
-/// Requests a second that clients get which wait for each answer, and those for a tick of the node's processor time.
-async fn peak(node: &Node, lasting: Duration) -> anyhow::Result<(f64, f64)> {
+/// What clients get that wait for each answer.
+struct Peak {
+    /// Requests a second.
+    rate: f64,
+    /// Requests for a tick of the node's processor time.
+    by_tick: f64,
+}
+
+impl Peak {
+    fn between(first: &Self, second: &Self) -> Self {
+        Self { rate: f64::midpoint(first.rate, second.rate), by_tick: f64::midpoint(first.by_tick, second.by_tick) }
+    }
+}
+
+async fn peak(node: &Node, lasting: Duration) -> anyhow::Result<Peak> {
     let client = node.client(once())?;
     let count = |began: Instant, lasting: Duration| {
         let client = &client;
@@ -105,7 +127,7 @@ async fn peak(node: &Node, lasting: Duration) -> anyhow::Result<(f64, f64)> {
     let (began, ticks) = (Instant::now(), node.processor_ticks()?);
     let rate = count(began, lasting).await;
     anyhow::ensure!(rate > 0.0, "nothing was served without overload");
-    Ok((rate, rate * began.elapsed().as_secs_f64() / (node.processor_ticks()? - ticks)))
+    Ok(Peak { rate, by_tick: rate * began.elapsed().as_secs_f64() / (node.processor_ticks()? - ticks) })
 }
 
 /// Requests at a rate that nothing slows down; with the time until the last has ended.

@@ -38,6 +38,7 @@ impl Row {
 /// # Errors
 /// When the node does not run, a request fails, or an image depends on its company.
 pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
+    let cores = std::thread::available_parallelism()?.get() as f64;
     let room = "admission.max_running = 32\n";
     let node = Node::start(runs.binaries, runs.dir, &runs.model, room).await?;
     let mut text = String::from(
@@ -46,7 +47,7 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
          | asked | at once | requests/s | to one | processors busy | device time by kind of batch, ms a request (jobs a batch) |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
-    let mut misses = Vec::new();
+    let (mut misses, mut bounds) = (Vec::new(), Vec::new());
     let image = match timed(&node.client(once())?, &Ask::DEFAULT, 0).await.end {
         End::Done(file) => file,
         end => anyhow::bail!("the first image: {end:?}"),
@@ -57,6 +58,9 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
             let row = measure(&node, &ask, at_once, runs.scaled(if at_once == 1 { 32 } else { 96 })).await?;
             let one = *alone.get_or_insert(row.rate());
             let ratio = row.rate() / one;
+            if at_once == 1 {
+                bounds.push(format!("{:.2} for {name}", cores / row.processors));
+            }
             if at_once > 1 && ratio < GOAL {
                 misses.push(format!("{name}, {at_once} at once: {ratio:.2} times the requests of one, goal {GOAL}"));
             }
@@ -65,6 +69,12 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
             let _ = writeln!(text, "| {name} | {at_once} | {rate:.2} | {ratio:.2} | {busy:.2} | {spent} |");
         }
     }
+    let _ = write!(
+        text,
+        "\nWhere one request alone leaves processors idle, many at once can use them: {} times as much at most, by the \
+         fourth column. What is gained beyond is what a batch saves.",
+        bounds.join(", ")
+    );
     Ok(Section { name: "throughput", title: "Throughput of one node", text, misses })
 }
 
