@@ -72,7 +72,7 @@ impl Seen {
 /// When the node does not run or a healthy request fails.
 pub async fn peers(runs: &Runs<'_>) -> anyhow::Result<Section> {
     let node = Node::start(runs.binaries, runs.dir, &runs.model, "").await?;
-    let (client, n, ask) = (node.client(once())?, runs.scaled(200), Ask::SMALL);
+    let (client, n, ask) = (node.client(once())?, runs.scaled(1000), Ask::SMALL);
     one_by_one(&client, &ask, 5).await?;
     let mut misses = Vec::new();
     let mut text =
