@@ -52,7 +52,7 @@ pub const CHECKS: [Check; 22] = [
             "overload",
             &["services/gateway/tests/lifecycle.rs::a_full_queue_refuses_with_the_time_to_come_back"],
         ),
-        "goodput was 0.85, 0.87 and 0.91 of the peak in three runs, with the clients on the same two cores",
+        "goodput was between 0.84 and 0.95 of the peak in six runs, with the clients on the same two cores, whose own speed differs from minute to minute",
     ),
     measured(
         "SIGKILL of every service: a request goes on or has a typed status within 1 s, ready again within 5 s",

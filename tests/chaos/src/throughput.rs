@@ -59,7 +59,7 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
             let one = *alone.get_or_insert(row.rate());
             let ratio = row.rate() / one;
             if at_once == 1 {
-                bounds.push(format!("{:.2} for {name}", cores / row.processors));
+                bounds.push(format!("{:.2} times as many {name}", cores / row.processors));
             }
             if at_once > 1 && ratio < GOAL {
                 misses.push(format!("{name}, {at_once} at once: {ratio:.2} times the requests of one, goal {GOAL}"));
@@ -71,8 +71,8 @@ pub async fn throughput(runs: &Runs<'_>) -> anyhow::Result<Section> {
     }
     let _ = write!(
         text,
-        "\nWhere one request alone leaves processors idle, many at once can use them: {} times as much at most, by the \
-         fourth column. What is gained beyond is what a batch saves.",
+        "\nWhere one request alone leaves processors idle, many at once can use them: that makes {} at most. What is gained \
+         beyond is what batches save.",
         bounds.join(", ")
     );
     Ok(Section { name: "throughput", title: "Throughput of one node", text, misses })
