@@ -12,6 +12,9 @@
 //! workers, and brings along only so much of the others' work as hardly slows it down. With one tenant nothing of this is
 //! felt: the oldest job goes first and batches are filled.
 //!
+//! A job may go on: a worker answers it with what is to be computed next ([`Follow`]). A loop over the device, such as a
+//! diffusion head's steps, then forms its batches anew at every turn and costs no way to its caller and back.
+//!
 //! This crate is generic on purpose: it knows neither tensors nor the network. A blocking pool (`spawn_blocking`) was
 //! rejected: it has no order, no batches and no bound on what waits.
 //!

@@ -41,8 +41,8 @@ struct Caller<R> {
     so_far: (Duration, Duration),
 }
 
-/// What becomes of the jobs of a pass, or all of them back.
-type Followed<W> = Computed<<W as Worker>::Job, Follow<<W as Worker>::Job, <W as Worker>::Reply>>;
+/// What becomes of a job.
+type Step<W> = Follow<<W as Worker>::Job, <W as Worker>::Reply>;
 
 /// Jobs of one pass and those who wait for them, in the same order.
 struct Pass<W: Worker> {
@@ -165,7 +165,7 @@ impl<W: Worker> Seat<W> {
     fn answer(
         &mut self,
         pass: Pass<W>,
-        replies: Vec<Result<Follow<W::Job, W::Reply>, JobError>>,
+        replies: Vec<Result<Step<W>, JobError>>,
         began: Instant,
         ledger: &mut Ledger,
     ) -> usize {
@@ -205,7 +205,7 @@ impl<W: Worker> Seat<W> {
     }
 
     /// A result for every job, or all jobs back, whatever the worker does.
-    fn guarded(&mut self, jobs: Vec<W::Job>) -> Followed<W> {
+    fn guarded(&mut self, jobs: Vec<W::Job>) -> Computed<W::Job, Step<W>> {
         let n = jobs.len();
         let worker = &mut self.worker;
         let followed = move || {

@@ -75,7 +75,7 @@ impl Shares {
     /// Which items stay together.
     fn divide(self, lengths: &[usize]) -> Vec<Range<usize>> {
         let total: usize = lengths.iter().sum();
-        let Some((least, most)) = self.rows else { return vec![0..lengths.len()] };
+        let Some((least, most)) = self.rows else { return std::iter::once(0..lengths.len()).collect() };
         let wanted = total.div_ceil(rayon::current_num_threads()).min(most).max(least);
         let (mut shares, mut first, mut n) = (Vec::new(), 0, 0);
         for (i, length) in lengths.iter().enumerate() {
@@ -95,20 +95,22 @@ impl Shares {
 mod tests {
     use super::*;
 
-    fn divided(rows: Option<(usize, usize)>, lengths: &[usize]) -> Vec<Range<usize>> {
+    /// First and end of every share, on two threads.
+    fn divided(rows: Option<(usize, usize)>, lengths: &[usize]) -> Vec<(usize, usize)> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        pool.install(|| Shares { rows }.divide(lengths))
+        let shares = pool.install(|| Shares { rows }.divide(lengths));
+        shares.into_iter().map(|share| (share.start, share.end)).collect()
     }
 
     #[test]
     fn a_batch_is_divided_where_shares_are_worth_it() {
-        assert_eq!(divided(Some((4, 256)), &[72, 72]), [0..1, 1..2]);
-        assert_eq!(divided(Some((4, 256)), &[1; 8]), [0..4, 4..8]);
-        assert_eq!(divided(Some((4, 256)), &[1; 5]), [0..5]);
-        assert_eq!(divided(Some((4, 256)), &[200; 6]), [0..2, 2..4, 4..6]);
-        assert_eq!(divided(Some((128, usize::MAX)), &[72, 72]), [0..2]);
-        assert_eq!(divided(Some((128, usize::MAX)), &[600, 100, 500]), [0..1, 1..3]);
-        assert_eq!(divided(None, &[600, 600]), [0..2]);
-        assert_eq!(divided(Some((4, 256)), &[]), Vec::<Range<usize>>::new());
+        assert_eq!(divided(Some((4, 256)), &[72, 72]), [(0, 1), (1, 2)]);
+        assert_eq!(divided(Some((4, 256)), &[1; 8]), [(0, 4), (4, 8)]);
+        assert_eq!(divided(Some((4, 256)), &[1; 5]), [(0, 5)]);
+        assert_eq!(divided(Some((4, 256)), &[200; 6]), [(0, 2), (2, 4), (4, 6)]);
+        assert_eq!(divided(Some((128, usize::MAX)), &[72, 72]), [(0, 2)]);
+        assert_eq!(divided(Some((128, usize::MAX)), &[600, 100, 500]), [(0, 1), (1, 3)]);
+        assert_eq!(divided(None, &[600, 600]), [(0, 2)]);
+        assert_eq!(divided(Some((4, 256)), &[]), []);
     }
 }

@@ -1,4 +1,5 @@
-//! Nothing that a process prints, logs or answers has a key in it, and no answer a path of the server.
+//! Nothing that a process prints, logs or answers has a key in it, no log what a user asked for, and no answer a path of the
+//! server.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot look has failed")]
 
 use std::path::Path;
@@ -12,6 +13,10 @@ use unipic_measures::measured;
 
 const SERVERS: [&str; 5] =
     ["unipic-decoder", "unipic-gateway", "unipic-node", "unipic-synthesis", "unipic-understanding"];
+
+/// What a user asks for, with a word that nobody else says.
+const PROMPT: &str = "a star for Wombatopolis";
+const WORD: &str = "ombatopolis";
 
 /// A new key, and the lines of a configuration that let it in.
 fn new_key(dir: &Path) -> anyhow::Result<(String, String)> {
@@ -60,7 +65,7 @@ async fn keys_are_in_no_help_log_or_answer_of_a_process() -> anyhow::Result<()> 
     node.ready().await?;
     let url = node.url();
     let ask = |key: &str, last: &str| {
-        let args = ["generate", "a star", "-o", "a.png", "--size", "32x32", "--server", &url, "--iterations", last];
+        let args = ["generate", PROMPT, "-o", "a.png", "--size", "32x32", "--server", &url, "--iterations", last];
         said("unipic", dir, &args, key)
     };
     // Drawn, refused for its key, and refused for what it asks.
@@ -76,11 +81,13 @@ async fn keys_are_in_no_help_log_or_answer_of_a_process() -> anyhow::Result<()> 
     let n_seen: usize = texts.iter().flat_map(|text| keys.iter().map(|key| text.matches(key).count())).sum();
     let folder = model().display().to_string();
     let n_paths: usize = answers.iter().map(|answer| answer.matches(&folder).count()).sum();
+    let n_prompts = log.matches(WORD).count();
     measured!("keys looked for", keys.len());
+    measured!("prompts looked for in the log", answers.len());
     measured!("help texts", help.len());
     measured!("answers", answers.len());
     measured!("lines of log at the level of TRACE", log.lines().count());
-    measured!("sightings", n_seen + n_paths);
-    assert_eq!((n_seen, n_paths), (0, 0));
+    measured!("sightings", n_seen + n_paths + n_prompts);
+    assert_eq!((n_seen, n_paths, n_prompts), (0, 0, 0));
     Ok(())
 }
