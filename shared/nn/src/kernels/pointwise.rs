@@ -107,12 +107,8 @@ impl Kernel for Map<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let pairs = self.out.iter_mut().zip(self.x);
-        match self.function {
-            Function::Silu => pairs.for_each(|(out, &x)| *out = silu::<L>(x)),
-            Function::GeluTanh => pairs.for_each(|(out, &x)| *out = gelu_tanh::<L>(x)),
-            Function::GeluErf => pairs.for_each(|(out, &x)| *out = gelu_erf::<L>(x)),
-        }
+        self.out.copy_from_slice(self.x);
+        apply::<L>(self.function, self.out);
     }
 }
 
